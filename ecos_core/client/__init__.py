@@ -1,0 +1,1 @@
+"""What runs at the data owner: protocol, policy, operations, service, mailbox."""

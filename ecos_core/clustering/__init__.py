@@ -1,0 +1,1 @@
+"""k-means fit and streaming assignment: one module a backend, one signature."""

@@ -1,0 +1,1 @@
+"""Backbones and their fingerprints, decoding, streaming extraction, projection."""

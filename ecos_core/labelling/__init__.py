@@ -1,0 +1,1 @@
+"""Hand-off of a selection to labellers, and labels back in."""

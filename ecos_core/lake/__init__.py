@@ -1,0 +1,1 @@
+"""Images and records in: sources, ingest, content ids, quarantine, snapshots."""

@@ -1,0 +1,1 @@
+"""Mechanisms, events, accountants, the planner and the ledger."""

@@ -1,0 +1,1 @@
+"""Denoising, quotas, greedy k-center and the samplers."""

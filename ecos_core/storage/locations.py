@@ -1,0 +1,180 @@
+"""A folder at a local path or an fsspec URL (``s3://bucket/key``), with writes that are whole or absent.
+
+Local writes go to a temporary name in the same folder, are fsynced, renamed, and the folder is fsynced; an object
+store's PUT is atomic by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ecos_core.errors import InputError, MissingDependencyError
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Location:
+    """One folder or file. ``Location.of("lake") / "images" / "HEAD"``."""
+
+    url: str
+
+    @classmethod
+    def of(cls, url: str | os.PathLike[str] | Location) -> Location:
+        """Accept a path, a URL or a location. Local paths become absolute."""
+        if isinstance(url, Location):
+            return url
+        text = os.fspath(url)
+        if text.startswith("file://"):
+            text = text[len("file://") :]
+        if "://" in text:
+            return cls(text.rstrip("/"))
+        return cls(str(Path(text).expanduser().absolute()))
+
+    def __truediv__(self, name: str) -> Location:
+        return Location(f"{self.url.rstrip('/')}/{name}")
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.url.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def is_local(self) -> bool:
+        return "://" not in self.url
+
+    @property
+    def path(self) -> Path:
+        """The local path. Raises InputError for a remote location."""
+        if not self.is_local:
+            raise InputError(f"{self.url}: a local folder is needed here")
+        return Path(self.url)
+
+    @cached_property
+    def _remote(self) -> tuple[Any, str]:
+        import fsspec
+
+        protocol = self.url.split("://", 1)[0]
+        try:
+            filesystem, path = fsspec.core.url_to_fs(self.url)
+        except ImportError as error:
+            raise MissingDependencyError({"s3": "s3fs", "gs": "gcsfs"}.get(protocol, protocol), "cloud") from error
+        except ValueError as error:
+            raise InputError(f"{self.url}: unknown storage '{protocol}://'") from error
+        return filesystem, path
+
+    def exists(self) -> bool:
+        if self.is_local:
+            return self.path.exists()
+        filesystem, path = self._remote
+        filesystem.invalidate_cache()
+        return bool(filesystem.exists(path))
+
+    def read_bytes(self) -> bytes:
+        """Raises FileNotFoundError when there is nothing here."""
+        if self.is_local:
+            return self.path.read_bytes()
+        filesystem, path = self._remote
+        return bytes(filesystem.cat_file(path))
+
+    def open_input(self) -> BinaryIO:
+        """A seekable binary file to read from."""
+        if self.is_local:
+            return self.path.open("rb")
+        filesystem, path = self._remote
+        opened: BinaryIO = filesystem.open(path, "rb")
+        return opened
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write all of ``data`` or nothing. Raises InputError on a full or read-only disk."""
+        if self.is_local:
+            _write_local(self.path, data)
+            return
+        filesystem, path = self._remote
+        filesystem.pipe_file(path, data)
+
+    def make_folder(self) -> None:
+        """Make the folder and its parents; object stores have none."""
+        if self.is_local:
+            with _disk_errors(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+
+    def names(self) -> list[str]:
+        """Sorted names in this folder, temporary files left out; empty when the folder is absent."""
+        if self.is_local:
+            if not self.path.is_dir():
+                return []
+            found = [entry.name for entry in self.path.iterdir()]
+        else:
+            filesystem, path = self._remote
+            filesystem.invalidate_cache()
+            try:
+                found = [entry.rstrip("/").rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=False)]
+            except FileNotFoundError:
+                return []
+        return sorted(name for name in found if not name.startswith(TEMPORARY_PREFIX))
+
+    def size(self) -> int:
+        """Bytes in this file."""
+        if self.is_local:
+            return self.path.stat().st_size
+        filesystem, path = self._remote
+        return int(filesystem.size(path))
+
+    def remove(self) -> None:
+        """Remove this file; absent is fine."""
+        if self.is_local:
+            self.path.unlink(missing_ok=True)
+            return
+        filesystem, path = self._remote
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.rm_file(path)
+
+
+def _write_local(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}"[:255])
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    advice = {
+        errno.ENOSPC: "the disk is full: free some space and run again, what is done is kept",
+        errno.EDQUOT: "the disk quota is used up: free some space and run again, what is done is kept",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.EACCES: "no permission to write here: choose another folder or fix its permissions",
+        errno.EPERM: "no permission to write here: choose another folder or fix its permissions",
+        errno.ENOTDIR: "a part of this path is a file, not a folder",
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno in advice:
+            raise InputError(f"{path}: {advice[error.errno]}") from error
+        raise

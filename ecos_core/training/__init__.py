@@ -1,0 +1,1 @@
+"""Linear probe, fine-tuning, FixMatch, distillation, private kNN, evaluation."""
