@@ -60,7 +60,7 @@ class LazyGroup(TyperGroup):
         click.echo("\n".join(lines))
 
 
-app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True)
+app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.callback(invoke_without_command=True)
