@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import importlib.util
 import os
 import re
@@ -11,10 +12,12 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ecos_core.errors import InputError
-from ecos_core.reporting import Montage, PrivacyStatement, ReportData, ResultRow, render_report
+from ecos_core.reporting import Montage, PrivacyStatement, ReportData, ResultRow, contact_sheet, render_report
 
 _spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("example.py"))
 assert _spec is not None and _spec.loader is not None
@@ -23,10 +26,15 @@ sys.modules["report_example"] = _module
 _spec.loader.exec_module(_module)
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-CHROMIUM_FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 ABSENT = [
     "Nothing was trained in this run.",
     "The client was not asked in this run: nothing was spent.",
@@ -117,6 +125,15 @@ def test_bytes_that_are_no_image_are_refused_by_name() -> None:
         render_report(ReportData(title="t", montages=(Montage("m", (b"not an image",)),)))
 
 
+def test_a_contact_sheet_holds_every_image_in_rows() -> None:
+    pictures = [_module.png(np.full((8, 8), shade)) for shade in (0, 8, 16)]
+    sheet = Image.open(io.BytesIO(contact_sheet(pictures, columns=2, pixels=32)))
+    assert sheet.size == (2 * 36 + 4, 2 * 36 + 4)
+    assert [sheet.getpixel(at)[0] for at in ((20, 20), (56, 20), (20, 56), (56, 56))] == [255, 135, 15, 255]
+    with pytest.raises(InputError, match="no images"):
+        contact_sheet([])
+
+
 def test_one_budget_and_one_sampler_still_give_a_figure() -> None:
     row = ResultRow("ood", "sketch", "my_own", 50, 0.5, 0.0, (1,))
     page = render_report(ReportData(title="t", results=(row,)))
@@ -159,6 +176,7 @@ def test_a_real_browser_shows_it(page: str, tmp_path: Path, width: int, scheme: 
         assert view.evaluate("document.documentElement.scrollWidth") <= width
         broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
         assert view.evaluate(broken) == 0
-        smallest = "Math.min(...[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height))"
+        text = "[...document.querySelectorAll('svg text')]"
+        smallest = f"Math.min(...{text}.map(t => t.getBoundingClientRect().height))"
         assert view.evaluate(smallest) >= 9, "text in the figures is too small to read"
         browser.close()
