@@ -1,4 +1,4 @@
-"""Small pictures of images of the lake: data URIs for the report, one contact sheet for MLflow and Prefect."""
+"""Small pictures of images of the lake: data URIs for the report, a contact sheet for MLflow and Prefect."""
 
 from __future__ import annotations
 
