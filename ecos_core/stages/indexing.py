@@ -1,0 +1,23 @@
+"""Compress: bring images in, extract their features, cluster them. Each part does only what is missing."""
+
+from __future__ import annotations
+
+from ecos_core.clustering.clustering import Clustering, cluster_lake
+from ecos_core.config import ExtractorConfig, ImageSource, IndexConfig
+from ecos_core.features.extraction import FeatureSet, extract_lake
+from ecos_core.features.extractor import load_extractor
+from ecos_core.lake.ingest import IngestReport, ingest
+from ecos_core.lake.lake import Lake
+from ecos_core.progress import ProgressSink, silent
+
+
+def ingest_source(lake: str, source: ImageSource, *, progress: ProgressSink = silent) -> IngestReport:
+    """Bring one source's images into the lake, which is made where there is none."""
+    return ingest(
+        source.path,
+        Lake.open_or_create(lake),
+        domain=source.domain,
+        source=source.source,
+        licence=source.licence,
+        progress=progress,
+    )
