@@ -21,12 +21,13 @@ import numpy.typing as npt
 
 from ecos_core import __version__
 from ecos_core.client import protocol, wire
+from ecos_core.client.faults import RateLimited
 from ecos_core.client.home import Home
 from ecos_core.client.keys import public_hex, sign_receipt
 from ecos_core.client.operations import score
 from ecos_core.client.protocol import ClientInfo, Event, Receipt, ScoreParameters, ScoreRequest
 from ecos_core.client.records import PrivateFeatures
-from ecos_core.errors import InputError, PolicyError, RemoteError
+from ecos_core.errors import InputError
 from ecos_core.privacy.accounting import account
 from ecos_core.privacy.events import GaussianEvent
 from ecos_core.privacy.ledger import StoredAnswer
@@ -47,16 +48,8 @@ class Task:
 
     operation: str
     request_digest: str
-    summary: dict[str, Any]
     events: Sequence[GaussianEvent]
     answer: Callable[[], Arrays]
-
-
-class RateLimited(RemoteError):
-    """Too many new requests in a minute; the same call succeeds later."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"more than {limit} new requests in a minute; wait and ask again", retryable=True)
 
 
 class Engine:
@@ -65,6 +58,7 @@ class Engine:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.policy = home.policy
+        self.tokens = home.tokens
         self._key = home.key()
         self._public_key = public_hex(self._key)
         self._ledger = home.open_ledger()
@@ -97,12 +91,12 @@ class Engine:
             approval=self.policy.approval,
         )
 
-    def answer(self, message: bytes, requester: str) -> bytes:
-        """The framed release for a framed request.
+    def answer(self, message: bytes, requester: str, operation: str | None = None) -> bytes:
+        """The framed release for a framed request (of that ``operation``, when one is given).
 
         Raises InputError (malformed), PolicyError, BudgetExceeded, RateLimited; nothing was spent then.
         """
-        task = self.check(message, requester)
+        task = self.check(message, requester, operation)
         key = sha256_hex(f"{requester}\n{task.request_digest}".encode())
         if (kept := self._kept.get(key)) is not None:
             return kept
@@ -111,12 +105,12 @@ class Engine:
                 return kept
             return self._answer_new(task, key, requester)
 
-    def check(self, message: bytes, requester: str) -> Task:
+    def check(self, message: bytes, requester: str, expected: str | None = None) -> Task:
         """Parse and hold against the policy. Looks at the request and the policy only."""
         header, arrays = wire.decode(message)
         operation = header.get("operation")
-        if not isinstance(operation, str) or operation not in OPERATIONS:
-            raise InputError(f"operation: must be one of {', '.join(OPERATIONS)}")
+        if not isinstance(operation, str) or operation not in OPERATIONS or expected not in (None, operation):
+            raise InputError(f"operation: must be {expected or ' or '.join(OPERATIONS)}")
         self.policy.check_requester(requester, operation)
         return OPERATIONS[operation](self, header, arrays)
 
@@ -167,8 +161,7 @@ class Engine:
         )
         receipt = sign_receipt(self._key, receipt)
         _, arrays = wire.decode(stored.answer)
-        summary = {"operation": task.operation, **task.summary}
-        return wire.encode({**summary, "receipt": receipt.model_dump(mode="json")}, arrays)
+        return wire.encode({"operation": task.operation, "receipt": receipt.model_dump(mode="json")}, arrays)
 
     def _total_at(self, sequence: int) -> Any:
         rows = self._ledger.statement(None, self.home.identity.data_version).events
@@ -214,13 +207,7 @@ class Engine:
             )
             return {"counts": counts}
 
-        summary = {
-            "sigma": parameters.sigma,
-            "sensitivity": score.SENSITIVITY[parameters.adjacency],
-            "adjacency": parameters.adjacency,
-            "gamma": parameters.gamma,
-        }
-        return Task("score", request.digest, summary, [event], answer)
+        return Task("score", request.digest, [event], answer)
 
     def _held(self, fingerprint: str, points: npt.NDArray[np.float32]) -> PrivateFeatures:
         data = self._data[fingerprint]

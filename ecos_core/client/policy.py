@@ -7,6 +7,7 @@ add/remove adjacency even the number of records is private.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ecos_core.client.protocol import Adjacency, Fingerprint, parse
 from ecos_core.errors import InputError, PolicyError
+from ecos_core.storage import Location
 
 Operation = Literal["score", "label", "label-histogram", "evaluate"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -140,3 +142,16 @@ def read_policy(path: Path) -> Policy:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML; compare it with the commented example in the manual") from error
     return parse(Policy, rules, str(path))
+
+
+def agree_on_extractor(path: Path, fingerprint: str) -> None:
+    """Add an extractor to the policy file's list, leaving the rest of the file as its owner wrote it."""
+    policy = read_policy(path)
+    if fingerprint in policy.extractors:
+        return
+    agreed = ", ".join([*policy.extractors, fingerprint])
+    text, changed = re.subn(r"^extractors:.*$", f"extractors: [{agreed}]", path.read_text(), flags=re.MULTILINE)
+    if changed != 1 or f"[{agreed}]" not in text:
+        raise InputError(f"{path}: add '{fingerprint}' to 'extractors' by hand, the line is not where it was")
+    Location.of(path).write_bytes(text.encode())
+    read_policy(path)

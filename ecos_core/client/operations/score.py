@@ -6,8 +6,6 @@ noise is drawn before the data is looked at.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,7 +14,6 @@ from ecos_core.client.operations.sampling import poisson_mask
 from ecos_core.privacy.events import Adjacency, GaussianEvent, histogram_event
 from ecos_core.privacy.mechanisms import discrete_gaussian_noise
 
-SENSITIVITY = {"add-remove": 1.0, "replace": math.sqrt(2.0), "unit": 1.0}
 UNIT_SCALE = 256  # fixed-point steps of one vote when a unit's votes are shared out
 
 
