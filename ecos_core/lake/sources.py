@@ -43,18 +43,18 @@ class Source(Protocol):
     """``name`` is recorded with every image unless the user gives another; ``address`` says where it is."""
 
     @property
-    def name(self) -> str: ..
+    def name(self) -> str: ...
 
     @property
-    def address(self) -> str: ..
+    def address(self) -> str: ...
 
     def count(self) -> int | None:
         """How many items, if that is cheap to know."""
-        ..
+        ...
 
     def items(self) -> Iterator[SourceItem]:
         """All items in the source's order; may be called again."""
-        ..
+        ...
 
 
 def refuse(reason: str, detail: str) -> Callable[[], bytes]:
