@@ -30,19 +30,29 @@ SIGMA_SHOWN = 6.12  # the noise of the paper's epsilon, 0.58, under add/remove
 def init(
     home: HomeOption,
     epsilon: Annotated[float, typer.Option(help="Hard limit of what all answers together may cost.")],
-    images: Annotated[Path | None, typer.Option(help="The private images: flat, class/file or domain/class/file.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="The private images: flat, class/file or domain/class/file.")
+    ] = None,
     delta: Annotated[float, typer.Option(help="The delta that epsilons are stated at.")] = 1e-5,
     extractor: Annotated[str, typer.Option(help="Backbone of the features.")] = "efficientnet_lite0",
     image_size: Annotated[int, typer.Option(help="Side of the image that the backbone sees, px.")] = 128,
-    weights: Annotated[str | None, typer.Option(help="Weights name or local file, for other backbones.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weights name or local file, for other backbones.")
+    ] = None,
     extractor_from: Annotated[
         Path | None, typer.Option(help="Folder with a lake's extractor.json (LAKE/features/FINGERPRINT).")
     ] = None,
-    features: Annotated[Path | None, typer.Option(help="Ready features (.npy, [n, d]) instead of images.")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Ready features (.npy, [n, d]) instead of images.")
+    ] = None,
     fingerprint: Annotated[str | None, typer.Option(help="Name of the extractor of --features.")] = None,
     units: Annotated[Path | None, typer.Option(help="CSV file,unit: whose image each one is.")] = None,
-    adjacency: Annotated[str, typer.Option(help="What is protected: add-remove, replace or unit.")] = "add-remove",
-    records: Annotated[int | None, typer.Option(help="Order of magnitude of images that you choose to state.")] = None,
+    adjacency: Annotated[
+        str, typer.Option(help="What is protected: add-remove, replace or unit.")
+    ] = "add-remove",
+    records: Annotated[
+        int | None, typer.Option(help="Order of magnitude of images that you choose to state.")
+    ] = None,
     minimum_records: Annotated[int, typer.Option(help="Fewest usable images to start with.")] = 100,
     operations: Annotated[str, typer.Option(help="Allowed operations, with commas.")] = "score",
     answer_after: Annotated[float, typer.Option(help="Seconds after which each new answer leaves.")] = 1.0,
@@ -54,8 +64,8 @@ def init(
 
     Example:  ecos client init --home hospital --images scans/ --epsilon 2 --delta 1e-5
     """
-    from ecos_core.client.protocol import parse
     from ecos_core.client.policy import Policy
+    from ecos_core.client.protocol import parse
 
     rules = {
         "epsilon": epsilon,
@@ -147,7 +157,8 @@ def serve(
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file: this client's certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file: its key.")] = None,
     tls_requesters: Annotated[
-        Path | None, typer.Option(help="PEM file: requesters must show a certificate signed by this authority.")
+        Path | None,
+        typer.Option(help="PEM file: requesters must show a certificate signed by this authority."),
     ] = None,
     allow_clear_text: Annotated[bool, typer.Option(help="Listen beyond this machine without TLS.")] = False,
     ready_file: Annotated[Path | None, typer.Option(help="Write the address here once it is open.")] = None,
@@ -177,7 +188,11 @@ def serve(
             Location.of(ready_file).write_bytes(address.encode())
         import sys
 
-        emit({"address": address}, as_json=as_json, text=f"client {opened.identity.client_id} answers at {address}")
+        emit(
+            {"address": address},
+            as_json=as_json,
+            text=f"client {opened.identity.client_id} answers at {address}",
+        )
         sys.stdout.flush()
 
     serve(Engine(opened), host=host, port=port, tls=tls, allow_clear_text=allow_clear_text, ready=ready)
@@ -295,12 +310,18 @@ def token_add(
         raise InputError(f"{token_file}: there is a file already; choose another name")
     token = store.add(name)
     write_secret(token_file, token.encode() + b"\n")
-    emit({"requester": name, "token_file": str(token_file)}, as_json=as_json, text=f"{name}: token in {token_file}")
+    emit(
+        {"requester": name, "token_file": str(token_file)},
+        as_json=as_json,
+        text=f"{name}: token in {token_file}",
+    )
 
 
 @token_app.command("revoke")
 def token_revoke(
-    name: Annotated[str, typer.Argument(help="The requester's name.")], home: HomeOption, as_json: JsonOption = False
+    name: Annotated[str, typer.Argument(help="The requester's name.")],
+    home: HomeOption,
+    as_json: JsonOption = False,
 ) -> None:
     """Refuse a requester from the next request on; takes effect in a running service at once.
 
@@ -327,7 +348,9 @@ def token_list(home: HomeOption, as_json: JsonOption = False) -> None:
 @extractor_app.command("add")
 def extractor_add(
     home: HomeOption,
-    folder: Annotated[Path, typer.Option("--from", help="Folder with extractor.json (LAKE/features/FINGERPRINT).")],
+    folder: Annotated[
+        Path, typer.Option("--from", help="Folder with extractor.json (LAKE/features/FINGERPRINT).")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Agree on one more extractor and extract the private features with it. Restart the service afterwards.

@@ -72,7 +72,9 @@ class Engine:
         version = self.home.identity.data_version
         everyone = self._ledger.statement(None, version)
         own = self._ledger.statement(requester, version)
-        closest = min((everyone, own), key=lambda statement: statement.epsilon_limit - statement.epsilon_spent)
+        closest = min(
+            (everyone, own), key=lambda statement: statement.epsilon_limit - statement.epsilon_spent
+        )
         return ClientInfo(
             client_id=self.home.identity.client_id,
             public_key=self._public_key,
@@ -213,7 +215,9 @@ class Engine:
         data = self._data[fingerprint]
         dimension = data.features.shape[1]
         if points.ndim != 2 or points.shape[1] != dimension:
-            raise InputError(f"this extractor's features have {dimension} dimensions; the request's have others")
+            raise InputError(
+                f"this extractor's features have {dimension} dimensions; the request's have others"
+            )
         return data
 
 

@@ -31,7 +31,9 @@ class WaitingForApproval(PolicyError):
     """The owner approves each request by hand and has not approved this one yet."""
 
     def __init__(self, digest: str) -> None:
-        super().__init__(f"the request waits for the data owner's approval (it is {digest[:16]}); ask again later")
+        super().__init__(
+            f"the request waits for the data owner's approval (it is {digest[:16]}); ask again later"
+        )
 
 
 class RateLimited(RemoteError):

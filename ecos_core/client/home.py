@@ -113,7 +113,9 @@ def open_home(path: Path) -> Home:
     try:
         identity = Identity.model_validate_json((path / "home.json").read_bytes())
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no client here; make one with  ecos client init --home {path} …") from error
+        raise InputError(
+            f"{path}: no client here; make one with  ecos client init --home {path} …"
+        ) from error
     except ValidationError as error:
         raise InputError(f"{path / 'home.json'}: damaged; restore it from a backup") from error
     if identity.schema_version > SCHEMA_VERSION:
@@ -167,7 +169,9 @@ def init_home_from_features(
     if any(given is not None and len(given) != len(features) for given in (labels, units)):
         raise InputError("features: labels and units need one entry a row")
     records = [
-        PrivateRecord(f"row {row}", str(row), labels[row] if labels else None, units[row] if units else str(row))
+        PrivateRecord(
+            f"row {row}", str(row), labels[row] if labels else None, units[row] if units else str(row)
+        )
         for row in range(len(features))
     ]
     home = _make_home(path, policy.model_copy(update={"extractors": [fingerprint]}), records, None)
@@ -232,7 +236,9 @@ def _make_home(path: Path, policy: Policy, records: Sequence[PrivateRecord], ima
         write_policy(building / "policy.yaml", policy)
         read_policy(building / "policy.yaml")
         write_records(building / "private_records.jsonl", records)
-        write_secret(building / "token", TokenStore(building / "tokens.json").add(FIRST_REQUESTER).encode() + b"\n")
+        write_secret(
+            building / "token", TokenStore(building / "tokens.json").add(FIRST_REQUESTER).encode() + b"\n"
+        )
         (building / "ledger").mkdir(mode=0o700)
         Ledger.create(building / "ledger", delta=policy.delta, limits=limits_of(policy)).close()
         Location.of(building / "home.json").write_bytes(json.dumps(identity.model_dump(), indent=1).encode())

@@ -61,7 +61,9 @@ class Policy(BaseModel):
             raise PolicyError(f"requester '{requester}' is not in the client's policy; ask the data owner")
         if operation not in self.operations:
             allowed = ", ".join(self.operations) or "none"
-            raise PolicyError(f"operation '{operation}' is not allowed by the client's policy (allowed: {allowed})")
+            raise PolicyError(
+                f"operation '{operation}' is not allowed by the client's policy (allowed: {allowed})"
+            )
 
     def check_fingerprint(self, fingerprint: str) -> None:
         """Raises PolicyError when the centroids live in another extractor's features than one agreed on."""
@@ -140,7 +142,9 @@ def read_policy(path: Path) -> Policy:
     except FileNotFoundError as error:
         raise InputError(f"{path}: the policy file is missing; without one nothing is answered") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML; compare it with the commented example in the manual") from error
+        raise InputError(
+            f"{path}: not valid YAML; compare it with the commented example in the manual"
+        ) from error
     return parse(Policy, rules, str(path))
 
 
@@ -150,7 +154,9 @@ def agree_on_extractor(path: Path, fingerprint: str) -> None:
     if fingerprint in policy.extractors:
         return
     agreed = ", ".join([*policy.extractors, fingerprint])
-    text, changed = re.subn(r"^extractors:.*$", f"extractors: [{agreed}]", path.read_text(), flags=re.MULTILINE)
+    text, changed = re.subn(
+        r"^extractors:.*$", f"extractors: [{agreed}]", path.read_text(), flags=re.MULTILINE
+    )
     if changed != 1 or f"[{agreed}]" not in text:
         raise InputError(f"{path}: add '{fingerprint}' to 'extractors' by hand, the line is not where it was")
     Location.of(path).write_bytes(text.encode())

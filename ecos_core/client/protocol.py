@@ -44,7 +44,9 @@ def parse(model: type[Model], value: Any, what: str) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or str(part).isidentifier())
+        field = ".".join(
+            str(part) for part in first["loc"] if isinstance(part, int) or str(part).isidentifier()
+        )
         raise InputError(f"{what}: {field[:60] or 'value'}: {first['msg']}") from None
 
 
@@ -79,10 +81,20 @@ class ScoreRequest:
 
 
 def score_request(
-    centroids: npt.ArrayLike, *, sigma: float, fingerprint: str, adjacency: str = "add-remove", gamma: float = 1.0
+    centroids: npt.ArrayLike,
+    *,
+    sigma: float,
+    fingerprint: str,
+    adjacency: str = "add-remove",
+    gamma: float = 1.0,
 ) -> ScoreRequest:
     """Make a canonical request. Raises InputError for whatever the client would refuse by its shape alone."""
-    header = {"sigma": float(sigma), "adjacency": adjacency, "gamma": float(gamma), "fingerprint": fingerprint}
+    header = {
+        "sigma": float(sigma),
+        "adjacency": adjacency,
+        "gamma": float(gamma),
+        "fingerprint": fingerprint,
+    }
     return ScoreRequest(parse(ScoreParameters, header, "score request"), canonical_centroids(centroids))
 
 

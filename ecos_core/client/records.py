@@ -57,7 +57,9 @@ class PrivateFeatures:
     set_aside: dict[str, int] = field(default_factory=dict)
 
 
-def scan_images(folder: Path, units: Path | None = None, progress: ProgressSink = silent) -> list[PrivateRecord]:
+def scan_images(
+    folder: Path, units: Path | None = None, progress: ProgressSink = silent
+) -> list[PrivateRecord]:
     """List the images under ``folder``: flat, ``class/file`` or ``domain/class/file``; the class is the file's folder.
 
     ``units``: a CSV of ``file,unit`` that says whose image each one is (default: each is its own). Equal files are
@@ -73,7 +75,9 @@ def scan_images(folder: Path, units: Path | None = None, progress: ProgressSink 
     for number, path in enumerate(files, start=1):
         name = path.relative_to(folder).as_posix()
         if owners is not None and name not in owners:
-            raise InputError(f"{units}: says nothing about a file of the images folder; every file needs its unit")
+            raise InputError(
+                f"{units}: says nothing about a file of the images folder; every file needs its unit"
+            )
         digest = _file_digest(path)
         label = path.parent.name if path.parent != folder else None
         records.setdefault(digest, PrivateRecord(name, digest, label, owners[name] if owners else digest))
@@ -103,7 +107,11 @@ def read_records(path: Path) -> list[PrivateRecord]:
 
 
 def build_features(
-    cache: Path, images: Path, records: Sequence[PrivateRecord], source: FeatureSource, progress: ProgressSink = silent
+    cache: Path,
+    images: Path,
+    records: Sequence[PrivateRecord],
+    source: FeatureSource,
+    progress: ProgressSink = silent,
 ) -> None:
     """Extract what is missing of ``cache`` (one folder a fingerprint). Safe to interrupt and to run again.
 
@@ -120,7 +128,9 @@ def build_features(
             _write_part(part, images, records, range(start, min(start + PART, len(records))), source)
         with np.load(part) as saved:
             failures += int(saved["failed"].size)
-        progress(Progress("private features", min(start + PART, len(records)), len(records), "images", failures))
+        progress(
+            Progress("private features", min(start + PART, len(records)), len(records), "images", failures)
+        )
     _join_parts(cache, sorted(parts.iterdir()), source.dimension)
     shutil.rmtree(parts)
 
@@ -132,7 +142,9 @@ def is_complete(cache: Path) -> bool:
 def load_features(cache: Path, records: Sequence[PrivateRecord]) -> PrivateFeatures:
     """Memory-map a finished cache. Raises InputError when it is not finished."""
     if not is_complete(cache):
-        raise InputError(f"{cache}: the private features are not finished; run `ecos client init` again to go on")
+        raise InputError(
+            f"{cache}: the private features are not finished; run `ecos client init` again to go on"
+        )
     rows = np.load(cache / "private_rows.npy")
     kept = [records[row] for row in rows]
     _, units = np.unique([record.unit for record in kept] or [""], return_inverse=True)
@@ -172,7 +184,13 @@ def _write_part(
                 features.append(feature)
     table = np.stack(features) if features else np.empty((0, source.dimension), np.float32)
     temporary = part.with_name(".tmp-part.npz")
-    np.savez(temporary, features=table, rows=np.array(kept, np.int64), failed=np.array(failed, np.int64), reasons=reasons)
+    np.savez(
+        temporary,
+        features=table,
+        rows=np.array(kept, np.int64),
+        failed=np.array(failed, np.int64),
+        reasons=reasons,
+    )
     temporary.replace(part)
 
 
@@ -217,7 +235,9 @@ def _join_parts(cache: Path, parts: Sequence[Path], dimension: int) -> None:
     _write_cache(cache, np.concatenate(tables), np.concatenate(rows), dict(reasons))
 
 
-def _write_cache(cache: Path, features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], reasons: dict[str, int]) -> None:
+def _write_cache(
+    cache: Path, features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], reasons: dict[str, int]
+) -> None:
     (cache / "private_set_aside.json").write_text(json.dumps(reasons))
     np.save(cache / "private_rows.npy", rows)
     temporary = cache / ".tmp-features.npy"

@@ -110,9 +110,13 @@ class ClientConnection:
             receipt = parse(Receipt, _tuples(header.pop("receipt", None)), where)
             counts = arrays["counts"].astype(np.int64)
         except (InputError, KeyError) as error:
-            raise RemoteError(f"{where}: its answer is no release; is it an ECOS client?", retryable=False) from error
+            raise RemoteError(
+                f"{where}: its answer is no release; is it an ECOS client?", retryable=False
+            ) from error
         stored = sha256_hex(wire.encode({"operation": "score"}, {"counts": counts}))
-        verify_receipt(receipt, public_key=self._public_key, request_digest=request.digest, answer_digest=stored)
+        verify_receipt(
+            receipt, public_key=self._public_key, request_digest=request.digest, answer_digest=stored
+        )
         self._pin(receipt.public_key)
         if counts.shape != (clusters,):
             raise IntegrityError(where, f"{clusters} scores", f"{counts.size}")
@@ -154,7 +158,8 @@ class ClientConnection:
             raise RemoteError(f"client {self.url} {reason}", retryable=True) from error
         except httpx.TimeoutException as error:
             raise RemoteError(
-                f"client {self.url} did not answer in time; ask again later, a repeat costs nothing", retryable=True
+                f"client {self.url} did not answer in time; ask again later, a repeat costs nothing",
+                retryable=True,
             ) from error
         except httpx.HTTPError as error:
             raise RemoteError(
@@ -169,7 +174,8 @@ class ClientConnection:
             told = ErrorBody.model_validate_json(body)
         except ValidationError:
             return RemoteError(
-                f"client {self.url} answered with status {status}; is it an ECOS client?", retryable=status in _MAY_PASS
+                f"client {self.url} answered with status {status}; is it an ECOS client?",
+                retryable=status in _MAY_PASS,
             )
         return restore(told, self.url)
 
@@ -204,7 +210,9 @@ def _json(body: bytes, url: str) -> Any:
     try:
         return _tuples(wire.strict_json(body, f"client {url}"))
     except InputError as error:
-        raise RemoteError(f"client {url}: its answer is no JSON; is it an ECOS client?", retryable=False) from error
+        raise RemoteError(
+            f"client {url}: its answer is no JSON; is it an ECOS client?", retryable=False
+        ) from error
 
 
 def _tuples(value: Any) -> Any:

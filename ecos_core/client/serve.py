@@ -90,5 +90,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise InputError(f"{host}:{port}: cannot be listened on ({error.strerror}); choose another --port") from error
+        raise InputError(
+            f"{host}:{port}: cannot be listened on ({error.strerror}); choose another --port"
+        ) from error
     return listener

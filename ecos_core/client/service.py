@@ -30,7 +30,10 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     for status, meaning in (
         (400, "The request is malformed; nothing was spent."),
         (401, "No valid token."),
-        (403, "The policy forbids it, it waits for approval, or the budget does not allow it; nothing was spent."),
+        (
+            403,
+            "The policy forbids it, it waits for approval, or the budget does not allow it; nothing was spent.",
+        ),
         (408, "The body came too slowly."),
         (413, "The body is larger than the policy allows."),
         (429, "Too many new requests in a minute."),
@@ -80,7 +83,14 @@ def create_app(engine: Engine) -> FastAPI:
     def operation(path: str, name: str, summary: str) -> None:
         extra = {**_FRAME, **_SECURED}
 
-        @app.post(path, summary=summary, name=name, responses=_ANSWERED, response_class=Response, openapi_extra=extra)
+        @app.post(
+            path,
+            summary=summary,
+            name=name,
+            responses=_ANSWERED,
+            response_class=Response,
+            openapi_extra=extra,
+        )
         async def answer(request: Request) -> Response:
             requester = _requester(engine, request)
             async with bodies:
@@ -124,7 +134,9 @@ async def _body(request: Request, limit: int) -> bytes:
                 if len(found) > limit:
                     raise too_large
     except TimeoutError as error:
-        raise HTTPException(408, f"the request took longer than {BODY_SECONDS:g} seconds to arrive") from error
+        raise HTTPException(
+            408, f"the request took longer than {BODY_SECONDS:g} seconds to arrive"
+        ) from error
     return bytes(found)
 
 

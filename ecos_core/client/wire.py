@@ -33,7 +33,9 @@ def encode(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) ->
     for name, array in arrays.items():
         dtype = array.dtype.newbyteorder("<").str
         if dtype not in _DTYPES:
-            raise InputError(f"array '{name}': type {array.dtype} cannot be sent, use one of {sorted(_DTYPES)}")
+            raise InputError(
+                f"array '{name}': type {array.dtype} cannot be sent, use one of {sorted(_DTYPES)}"
+            )
         listed.append({"name": name, "dtype": dtype, "shape": list(array.shape)})
         blobs.append(np.ascontiguousarray(array, dtype=_DTYPES[dtype]).tobytes())
     head = canonical_json({**header, "arrays": listed})
@@ -90,7 +92,11 @@ def _array_entry(entry: Any) -> tuple[str, np.dtype[Any], list[int]]:
     name, dtype, shape = entry["name"], entry["dtype"], entry["shape"]
     if not isinstance(name, str) or not isinstance(dtype, str) or dtype not in _DTYPES:
         raise InputError(f"message: an array's type must be one of {sorted(_DTYPES)}")
-    if not isinstance(shape, list) or not 1 <= len(shape) <= 3 or not all(type(size) is int for size in shape):
+    if (
+        not isinstance(shape, list)
+        or not 1 <= len(shape) <= 3
+        or not all(type(size) is int for size in shape)
+    ):
         raise InputError("message: an array's shape must be one to three whole numbers")
     if not all(0 <= size < 2**31 for size in shape):
         raise InputError("message: an array's size is out of range")
