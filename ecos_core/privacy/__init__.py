@@ -1,1 +1,1 @@
-"""Mechanisms, events, accountants, the planner and the ledger."""
+"""Mechanisms, accounting, ledger and planner of the client's differential privacy."""

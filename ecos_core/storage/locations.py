@@ -1,7 +1,7 @@
 """A folder at a local path or an fsspec URL (``s3://bucket/key``), with writes that are whole or absent.
 
-Local writes go to a temporary name in the same folder, are fsynced, renamed, and the folder is fsynced; an object
-store's PUT is atomic by itself.
+Local writes go to a temporary name in the same folder, are fsynced, renamed, and the folder is fsynced; an
+object store's PUT is atomic by itself.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class Location:
         try:
             filesystem, path = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
-            raise MissingDependencyError({"s3": "s3fs", "gs": "gcsfs"}.get(protocol, protocol), "cloud") from error
+            raise MissingDependencyError(
+                {"s3": "s3fs", "gs": "gcsfs"}.get(protocol, protocol), "cloud"
+            ) from error
         except ValueError as error:
             raise InputError(f"{self.url}: unknown storage '{protocol}://'") from error
         return filesystem, path

@@ -1,0 +1,43 @@
+"""Which kind of file system a folder lies on: SQLite's locks and fsync cannot be trusted over a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ecos_core.errors import InputError
+
+NETWORK_TYPES = frozenset(
+    "nfs nfs3 nfs4 cifs smbfs smb3 smb2 afs ncpfs ceph glusterfs lustre beegfs gpfs "
+    "ocfs2 gfs2 pvfs2 orangefs davfs 9p v9fs".split()
+)
+# FUSE is whatever its program is; these are local.
+LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.ntfs", "fuse.exfat", "fuseblk"})
+MOUNTS = Path("/proc/self/mountinfo")
+
+
+def refuse_network_filesystem(folder: Path) -> None:
+    """Raise InputError when ``folder`` lies on a network file system. Where mounts cannot be read nothing
+    is known."""
+    kind = filesystem_type(folder)
+    if kind in NETWORK_TYPES or (kind.startswith("fuse.") and kind not in LOCAL_FUSE):
+        raise InputError(
+            f"{folder}: lies on a network file system ({kind}), where a ledger's locks and durable writes "
+            "cannot be trusted; put the client's home on a local disk"
+        )
+
+
+def filesystem_type(folder: Path, mounts: Path = MOUNTS) -> str:
+    """Type of the mount that holds ``folder``, such as ``ext4``; empty where it cannot be told."""
+    where = folder.resolve()
+    best, kind = "", ""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        point = left.split()[4].encode().decode("unicode_escape", errors="replace")
+        # A later mount on the same point hides the earlier one.
+        if len(point) >= len(best) and where.is_relative_to(point):
+            best, kind = point, right.split()[0]
+    return kind
