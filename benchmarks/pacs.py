@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.grid import ImageSet
 from benchmarks.accuracy import default_home, make_grid, run_table
+from benchmarks.grid import ImageSet
 from ecos_core.errors import InputError
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import canonical_json, sha256_hex
@@ -78,7 +78,7 @@ def prepare(data_root: Path, home: Path, *, image_size: int = 128, progress: Pro
     """Features of all images, made once for each extractor and content. Raises InputError where PACS is
     not.
     """
-    from ecos_core.features import load_extractor
+    from ecos_core.features.extractor import load_extractor
 
     source = find(data_root)
     extractor = load_extractor(image_size=image_size)
