@@ -97,7 +97,7 @@ def latex(rows: Sequence[dict[str, Any]], grid: Grid) -> str:
         parts.append(
             "\n".join(
                 [
-                    f"% {pool}; accuracy in per cent, mean and standard deviation over seeds {list(grid.seeds)}",
+                    f"% {pool}; accuracy in per cent, mean and deviation over seeds {list(grid.seeds)}",
                     rf"\begin{{tabular}}{{lrr{'r' * (len(columns) - 3)}}}",
                     r"\toprule",
                     " & ".join(columns) + r" \\",
