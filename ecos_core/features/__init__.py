@@ -1,1 +1,1 @@
-"""Backbones and their fingerprints, decoding, streaming extraction, projection."""
+"""Backbones and their fingerprints, decoding and preprocessing, streaming extraction, projection."""

@@ -1,7 +1,7 @@
 """An artefact is a folder of Parquet shards and a ``manifest.json`` written last.
 
-Shards are deterministic bytes for the same table; the manifest carries no clock, so the same inputs give the same
-digest. Columns named ``private_*`` are refused: private data never enters an artefact.
+Shards are deterministic bytes for the same table; the manifest carries no clock, so the same inputs give
+the same digest. Columns named ``private_*`` are refused: private data never enters an artefact.
 """
 
 from __future__ import annotations
@@ -68,11 +68,17 @@ def sha256_hex(data: bytes) -> str:
 
 def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys and no spaces: equal values give equal bytes. NaN and infinity are refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    ).encode()
 
 
-def write_shard(folder: Location, name: str, table: pa.Table, *, row_group_rows: int = 65_536) -> ShardRecord:
+def write_shard(
+    folder: Location, name: str | None, table: pa.Table, *, row_group_rows: int = 65_536
+) -> ShardRecord:
     """Write ``table`` as zstd Parquet under ``folder/name``, atomically.
+
+    Without a name it is its own sha256's.
 
     Raises InputError when a column is private or the disk refuses.
     """
@@ -80,26 +86,39 @@ def write_shard(folder: Location, name: str, table: pa.Table, *, row_group_rows:
 
     private = [column for column in table.column_names if column.startswith(PRIVATE_PREFIX)]
     if private:
-        raise InputError(f"{folder / name}: column(s) {private} are private to the client and may not be written here")
+        where = folder / (name or "a shard")
+        raise InputError(
+            f"{where}: column(s) {private} are private to the client and may not be written here"
+        )
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_rows)
+    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_rows, write_page_checksum=True)
     data = buffer.getvalue()
-    (folder / name).write_bytes(data)
-    return ShardRecord(name=name, rows=table.num_rows, bytes=len(data), sha256=sha256_hex(data))
+    digest = sha256_hex(data)
+    record = ShardRecord(
+        name=name or f"{digest}.parquet", rows=table.num_rows, bytes=len(data), sha256=digest
+    )
+    (folder / record.name).write_bytes(data)
+    return record
 
 
 def read_shard(folder: Location, record: ShardRecord, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one shard after checking its size. Raises IntegrityError when it is missing or not the one recorded."""
+    """Read columns of one shard, checking its size and the checksums of the pages read.
+
+    Raises IntegrityError when it is missing or not the one recorded.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     where = folder / record.name
     try:
         with where.open_input() as file:
-            return pq.read_table(file, columns=None if columns is None else list(columns))
+            if (size := file.seek(0, io.SEEK_END)) != record.bytes:
+                raise IntegrityError(str(where), f"{record.sha256} ({record.bytes} bytes)", f"{size} bytes")
+            names = None if columns is None else list(columns)
+            return pq.read_table(file, columns=names, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise IntegrityError(str(where), record.sha256, "no file") from error
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise IntegrityError(str(where), record.sha256, "an unreadable file") from error
 
 
@@ -117,21 +136,30 @@ def verify_shards(folder: Location, manifest: Manifest) -> None:
 
 def write_manifest(folder: Location, manifest: Manifest, name: str = MANIFEST_NAME) -> str:
     """Write the manifest, which makes the artefact exist. Returns its digest."""
-    (folder / name).write_bytes(json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True).encode())
+    (folder / name).write_bytes(
+        json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True).encode()
+    )
     return manifest.digest
 
 
 def read_manifest(folder: Location, kind: str, name: str = MANIFEST_NAME) -> Manifest:
-    """Read and check a manifest. Raises InputError when there is none, or it is of another kind or a newer schema."""
+    """Read and check a manifest.
+
+    Raises InputError when there is none, or it is of another kind or a newer schema.
+    """
     where = folder / name
     try:
         manifest = Manifest.model_validate_json(where.read_bytes())
     except FileNotFoundError as error:
-        raise InputError(f"{folder}: no finished {kind} here (its manifest is missing); run the step that makes it") from error
+        raise InputError(
+            f"{folder}: no finished {kind} here (its manifest is missing); run the step that makes it"
+        ) from error
     except ValidationError as error:
         raise IntegrityError(str(where), "a valid manifest", f"{error.error_count()} error(s)") from error
     if manifest.schema_version > SCHEMA_VERSION:
-        raise InputError(f"{where}: written by a newer version (schema {manifest.schema_version}); upgrade ecos")
+        raise InputError(
+            f"{where}: written by a newer version (schema {manifest.schema_version}); upgrade ecos"
+        )
     if manifest.kind != kind:
         raise InputError(f"{where}: this is a '{manifest.kind}', a '{kind}' is needed")
     return manifest

@@ -1,0 +1,67 @@
+"""``ecos ingest``: bring images into a lake."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ecos_cli.output import JsonOption, emit, progress_bar
+
+app = typer.Typer()
+
+
+@app.command()
+def ingest(
+    path: Annotated[str, typer.Argument(help="A folder tree: domain/class/file, class/file or flat.")],
+    lake: Annotated[str, typer.Option(help="The lake: a folder or s3://bucket/key; made when absent.")],
+    domain: Annotated[
+        str | None, typer.Option(help="Domain of all these images; default: the top folder.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Name of the source; default: the folder's name.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of these images, for example CC-BY-4.0.")
+    ] = None,
+    attribution: Annotated[str | None, typer.Option(help="Whom to name as the author.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring images into a lake.
+
+    The same image twice is one sample; a bad file goes to quarantine with its reason.
+
+    Interrupted? Run the same command again: it goes on where it was.
+
+    Example:  ecos ingest photos/ --lake lake --licence CC-BY-4.0
+    """
+    from ecos_core.lake.ingest import ingest as run
+    from ecos_core.lake.lake import Lake
+    from ecos_core.lake.sources import open_source
+
+    stream = open_source(path, source)
+    with progress_bar(quiet=as_json) as progress:
+        report = run(
+            stream,
+            Lake.open_or_create(lake),
+            domain=domain,
+            source=source,
+            licence=licence,
+            attribution=attribution,
+            progress=progress,
+        )
+    result = {
+        "added": report.added,
+        "duplicates": report.duplicates,
+        "quarantined": report.quarantined,
+        "reasons": report.reasons,
+        "snapshot": report.snapshot,
+        "lake": lake,
+    }
+    reasons = ", ".join(f"{count} {reason}" for reason, count in report.reasons.items())
+    text = f"{report.added:,} added, {report.duplicates:,} duplicates, {report.quarantined:,} quarantined"
+    emit(
+        result,
+        as_json=as_json,
+        text=f"{text}{f' ({reasons})' if reasons else ''}\nsnapshot {report.snapshot[:12]} of {lake}",
+    )

@@ -1,0 +1,188 @@
+"""What a person may set, once: the same objects are the YAML file, the Prefect form and MLflow's parameters.
+
+Paths may be local folders or storage URLs. Nothing private is ever a field: a token is named by its file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ecos_core.errors import InputError
+from ecos_core.privacy.events import Adjacency
+from ecos_core.sampling.config import SamplerConfig
+from ecos_core.training.config import TrainConfig
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+SamplerName = Literal["ecos", "ecos_paper", "random", "k_center", "proximity", "dsir", "balanced"]
+
+
+class Settings(BaseModel):
+    """Base: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageSource(Settings):
+    """A place with images, and what is known of all of them."""
+
+    path: str = Field(title="Images", description="A folder or storage URL with images.", min_length=1)
+    domain: str | None = Field(None, title="Domain", description="Overrides the domain read from the folders.")
+    source: str | None = Field(None, title="Source", description="Where the images come from.")
+    licence: str | None = Field(None, title="Licence", description="Under which licence, as an SPDX name.")
+
+
+class ExtractorConfig(Settings):
+    """The public backbone that turns an image into a feature."""
+
+    name: str = Field("efficientnet_lite0", title="Backbone", min_length=1)
+    image_size: int = Field(128, title="Image size (px)", ge=16, le=1024)
+    weights: str | None = Field(None, title="Weights", description="A torchvision weights name or a local file.")
+    projection: int | None = Field(
+        None, title="Projection (dimensions)", description="PCA fitted on the lake; empty for none.", ge=2, le=4096
+    )
+
+
+class IndexConfig(Settings):
+    """Bring images in, extract their features, cluster them."""
+
+    lake: str = Field(title="Lake", description="The lake's folder or URL.", min_length=1)
+    sources: list[ImageSource] = Field(
+        default_factory=list, title="Sources", description="What to ingest first; may be empty."
+    )
+    extractor: ExtractorConfig = Field(default_factory=lambda: ExtractorConfig(), title="Extractor")
+    clusters: int | Literal["auto"] = Field(100, title="Clusters (R)", description="How many, or `auto`.")
+    recluster: bool = Field(
+        False, title="Re-cluster", description="Fit new centroids; otherwise new images join the latest ones."
+    )
+    seed: int = Field(0, title="Seed", ge=0)
+    engine: Literal["local", "ray"] = Field("local", title="Engine")
+
+    @model_validator(mode="after")
+    def _clusters_are_positive(self) -> Self:
+        if self.clusters != "auto" and not 1 <= self.clusters <= 1_000_000:
+            raise ValueError("clusters must be `auto` or between 1 and 1,000,000")
+        return self
+
+
+class ClientConfig(Settings):
+    """The data owner's service and the file with this requester's token."""
+
+    url: str = Field(title="Client address", description="http(s)://host:port", pattern=r"^https?://[^/\s]+")
+    token_file: str = Field(
+        title="Token file", description="On the worker's machine, mode 600; its content never leaves.", min_length=1
+    )
+    certificate_authority: str | None = Field(None, title="CA file", description="For a private TLS certificate.")
+    timeout_s: float = Field(60, title="Time-out (s)", gt=0, le=3600)
+
+
+class PrivacyConfig(Settings):
+    """What one release may cost. Epsilon or sigma, not both."""
+
+    epsilon: float | None = Field(0.58, title="Epsilon of a release", gt=0, le=50)
+    sigma: float | None = Field(None, title="Sigma (instead of epsilon)", gt=0, le=1e9)
+    delta: float = Field(1e-5, title="Delta", gt=0, lt=0.5)
+    adjacency: Adjacency = Field(Adjacency.ADD_REMOVE, title="Adjacency")
+    gamma: float = Field(1.0, title="Subsampling rate", gt=0, le=1)
+    approve_above: float | None = Field(
+        None,
+        title="Ask a person above (epsilon)",
+        description="The flow pauses for approval when the release costs more; empty: never.",
+        ge=0,
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.epsilon is None) == (self.sigma is None):
+            raise ValueError("give epsilon or sigma, exactly one of them")
+        return self
+
+
+class TrackingConfig(Settings):
+    """Where MLflow logs."""
+
+    uri: str | None = Field(None, title="MLflow tracking URI", description="Empty: $MLFLOW_TRACKING_URI.")
+    experiment: str = Field("ecos", title="Experiment", description="One a client.", min_length=1)
+
+
+class SampleConfig(Settings):
+    """Ask a client for scores and choose a subset of the lake."""
+
+    lake: str = Field(title="Lake", min_length=1)
+    client: ClientConfig | None = Field(None, title="Client", description="Not needed by random and k_center.")
+    out: str = Field(title="Selection folder", min_length=1)
+    budget: int = Field(1000, title="Budget (images)", gt=0)
+    sampler: SamplerName = Field("ecos", title="Sampler")
+    sampling: SamplerConfig = Field(default_factory=lambda: SamplerConfig(), title="Sampling details")
+    privacy: PrivacyConfig = Field(default_factory=lambda: PrivacyConfig(), title="Privacy")
+    clustering: str | None = Field(None, title="Clustering", description="Empty: the lake's latest.")
+    seed: int = Field(0, title="Seed", ge=0)
+    tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
+
+
+class TrainingRun(Settings):
+    """Train on a selection and evaluate."""
+
+    lake: str = Field(title="Lake", min_length=1)
+    selection: str = Field(title="Selection folder", min_length=1)
+    out: str = Field(title="Model folder", min_length=1)
+    labels: str | None = Field(None, title="Labels folder", description="Empty: the lake's own labels.")
+    test: str | None = Field(None, title="Test images", description="A public folder `class/file`.")
+    training: TrainConfig = Field(default_factory=lambda: TrainConfig(), title="Training")
+    tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
+
+
+class OutsourceConfig(Settings):
+    """The whole job: index, score, sample with each sampler, train on each selection, compare."""
+
+    index: IndexConfig = Field(title="Lake and index")
+    client: ClientConfig = Field(title="Client")
+    out: str = Field(title="Output folder", min_length=1)
+    test: str | None = Field(None, title="Test images", description="A public folder `class/file`.")
+    budgets: list[int] = Field(default_factory=lambda: [300], title="Budgets (images)", min_length=1)
+    samplers: list[SamplerName] = Field(
+        default_factory=lambda: ["ecos", "random", "k_center"], title="Samplers", min_length=1
+    )
+    seeds: list[int] = Field(default_factory=lambda: [1, 2, 3], title="Seeds", min_length=1)
+    sampling: SamplerConfig = Field(default_factory=lambda: SamplerConfig(), title="Sampling details")
+    privacy: PrivacyConfig = Field(default_factory=lambda: PrivacyConfig(), title="Privacy")
+    training: TrainConfig = Field(default_factory=lambda: TrainConfig(), title="Training")
+    tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
+
+    @model_validator(mode="after")
+    def _budgets_are_positive(self) -> Self:
+        if min(self.budgets) <= 0:
+            raise ValueError("every budget must be at least 1")
+        if len(set(self.budgets)) != len(self.budgets) or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("budgets and seeds must not repeat")
+        return self
+
+
+def load_config(path: Path, model: type[ModelT]) -> ModelT:
+    """Read a YAML file. Raises InputError, one line, naming the first wrong field."""
+    try:
+        content: Any = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    return validated(content, model, str(path))
+
+
+def validated(content: Any, model: type[ModelT], where: str) -> ModelT:
+    """Check ``content`` against ``model``. Raises InputError, one line, naming the first wrong field."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_mistake(error)}") from error
+
+
+def first_mistake(error: ValidationError) -> str:
+    """The first of pydantic's complaints, in one line."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "the whole"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{field}: {first['msg']}{more}"

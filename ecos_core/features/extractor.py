@@ -1,0 +1,280 @@
+"""An extractor turns image bytes into feature vectors and carries the fingerprint that says exactly how.
+
+Cloud and client compare fingerprints, never names. The fingerprint covers the backbone, its weights' digest,
+the preprocessing, the normalisation and the projection; not the engine: torch and ONNX Runtime agree to 1e-3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from ecos_core.errors import InputError, IntegrityError
+from ecos_core.features.backbones import EMBEDDED, Backbone, find_backbone
+from ecos_core.features.preprocessing import Preprocessing, prepare
+from ecos_core.features.projection import Projection
+from ecos_core.storage import Location, canonical_json, sha256_hex
+
+log = logging.getLogger(__name__)
+
+EngineName = Literal["auto", "torch", "onnx"]
+EXTRACTOR_NAME = "extractor.json"
+PROJECTION_NAME = "projection.npz"
+GRAPH_NAME = "backbone.onnx"
+SCHEMA_VERSION = 1
+# Fixed, so that the bytes of a shard do not depend on how the work was cut.
+BATCH_IMAGES = 32
+GPU_BATCH_IMAGES = 256
+
+
+class Engine(Protocol):
+    """uint8 pixels [n, size, size, 3] to float32 [n, dimension]."""
+
+    name: str
+    device: str
+    parallel: bool
+    dimension: int
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """Image bytes to features. Build one with ``load_extractor`` or ``load_saved``."""
+
+    backbone: str
+    weights_sha256: str
+    preprocessing: Preprocessing
+    normalise: bool
+    projection: Projection | None
+    engine: Engine
+    graph: bytes | None = dataclasses.field(default=None, repr=False)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 over everything that changes the features, 64 hex digits."""
+        return _fingerprint(self._identity())
+
+    @property
+    def dimension(self) -> int:
+        return self.projection.dimension if self.projection else self.engine.dimension
+
+    @property
+    def batch_images(self) -> int:
+        return BATCH_IMAGES if self.engine.device == "cpu" else GPU_BATCH_IMAGES
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "backbone": self.backbone,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": self.preprocessing.model_dump(mode="json"),
+            "normalise": self.normalise,
+            "projection": self.projection.digest if self.projection else None,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Everything a person or a manifest wants to know, engine and device included."""
+        return {
+            **self._identity(),
+            "fingerprint": self.fingerprint,
+            "dimension": self.dimension,
+            "engine": self.engine.name,
+            "device": self.engine.device,
+        }
+
+    def prepare(self, data: bytes) -> NDArray[np.uint8]:
+        """One image's pixels, uint8 [size, size, 3]. Raises ``lake.decode.BadImage``."""
+        return prepare(data, self.preprocessing)
+
+    def forward(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [n, size, size, 3] to float32 [n, dimension]. Raises InputError when one is not finite."""
+        features = self.engine.run(pixels)
+        if not np.isfinite(features).all():
+            raise InputError(
+                f"{self.backbone} gave NaN or infinity on {self.engine.device}: check its weights file"
+            )
+        if self.normalise:
+            features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        return self.projection.apply(features) if self.projection else features
+
+    def extract(self, images: Sequence[bytes]) -> NDArray[np.float32]:
+        """Features float32 [n, dimension] of image files' bytes. Raises ``lake.decode.BadImage``."""
+        parts = [
+            self.forward(np.stack([self.prepare(data) for data in images[start : start + self.batch_images]]))
+            for start in range(0, len(images), self.batch_images)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
+
+    def with_projection(self, projection: Projection | None) -> Extractor:
+        """The same extractor with another projection, and so with another fingerprint."""
+        if projection and projection.input_dimension != self.engine.dimension:
+            raise InputError(
+                f"the projection takes {projection.input_dimension} numbers, "
+                f"{self.backbone} gives {self.engine.dimension}"
+            )
+        return dataclasses.replace(self, projection=projection)
+
+    def save(self, folder: str | Location) -> None:
+        """Write ``extractor.json`` (last), the projection, and the graph unless the client can build it."""
+        where = Location.of(folder)
+        record = {**self._identity(), "fingerprint": self.fingerprint, "dimension": self.dimension}
+        if self.projection:
+            buffer = io.BytesIO()
+            np.savez(
+                buffer,
+                mean=self.projection.mean,
+                components=self.projection.components,
+                explained=np.float64(self.projection.explained),
+            )
+            (where / PROJECTION_NAME).write_bytes(buffer.getvalue())
+        if self.graph is not None and self.backbone != EMBEDDED:
+            record["graph_sha256"] = sha256_hex(self.graph)
+            (where / GRAPH_NAME).write_bytes(self.graph)
+        (where / EXTRACTOR_NAME).write_bytes(json.dumps(record, indent=1, sort_keys=True).encode())
+
+
+def load_extractor(
+    name: str = EMBEDDED,
+    *,
+    image_size: int = 128,
+    engine: EngineName = "auto",
+    weights: str | None = None,
+    projection: Projection | None = None,
+    normalise: bool = True,
+    device: str | None = None,
+    compile: bool = False,
+) -> Extractor:
+    """Load a backbone and the engine that runs it here.
+
+    ``name``: ``efficientnet_lite0`` or a torchvision classification model. ``image_size``: side in px,
+    32..1024. ``weights``: a weights name or a local ``state_dict`` file. ``normalise``: scale each feature to
+    L2 norm 1 (before the projection). ``engine='auto'``: torch on a GPU, else ONNX Runtime. InputError.
+    """
+    backbone = find_backbone(name, weights)
+    try:
+        preprocessing = Preprocessing(image_size=image_size, mean=backbone.mean, std=backbone.std)
+    except ValidationError as error:
+        raise InputError(f"--image-size {image_size}: {error.errors()[0]['msg'].lower()}") from error
+    runner, graph = _start_engine(backbone, preprocessing, engine, device, compile)
+    bare = Extractor(name, backbone.weights_sha256, preprocessing, normalise, None, runner, graph)
+    return bare.with_projection(projection)
+
+
+def load_saved(
+    folder: str | Location,
+    *,
+    engine: EngineName = "auto",
+    weights: str | None = None,
+    device: str | None = None,
+) -> Extractor:
+    """The extractor that ``save`` wrote, with the same fingerprint, or an error.
+
+    A folder that carries ``backbone.onnx`` needs neither torch nor the weights. Raises InputError when there
+    is no extractor, IntegrityError when what was found here is not what the record says.
+    """
+    where = Location.of(folder)
+    try:
+        record = json.loads((where / EXTRACTOR_NAME).read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{where}: no extractor here ({EXTRACTOR_NAME} is missing); run  ecos index  first"
+        ) from error
+    projection = _read_projection(where) if record["projection"] else None
+    preprocessing = Preprocessing.model_validate(record["preprocessing"])
+    if engine != "torch" and "graph_sha256" in record:
+        graph = (where / GRAPH_NAME).read_bytes()
+        if sha256_hex(graph) != record["graph_sha256"]:
+            raise IntegrityError(str(where / GRAPH_NAME), record["graph_sha256"], sha256_hex(graph))
+        from ecos_core.features.onnx_engine import OnnxEngine
+
+        loaded = Extractor(
+            record["backbone"],
+            record["weights_sha256"],
+            preprocessing,
+            record["normalise"],
+            projection,
+            OnnxEngine(graph),
+            graph,
+        )
+    else:
+        loaded = load_extractor(
+            record["backbone"],
+            image_size=preprocessing.image_size,
+            engine=engine,
+            weights=weights,
+            projection=projection,
+            normalise=record["normalise"],
+            device=device,
+        )
+    if loaded.fingerprint != record["fingerprint"]:
+        raise IntegrityError(
+            f"{where}: extractor '{record['backbone']}'", record["fingerprint"], loaded.fingerprint
+        )
+    return loaded
+
+
+def _fingerprint(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(identity)).hexdigest()
+
+
+def _read_projection(where: Location) -> Projection:
+    with np.load(io.BytesIO((where / PROJECTION_NAME).read_bytes()), allow_pickle=False) as arrays:
+        return Projection(arrays["mean"], arrays["components"], float(arrays["explained"]))
+
+
+def _start_engine(
+    backbone: Backbone, preprocessing: Preprocessing, engine: EngineName, device: str | None, compile: bool
+) -> tuple[Engine, bytes | None]:
+    if engine == "auto":
+        engine, why = _choose_engine(device)
+        log.info("engine %s: %s", engine, why)
+    if engine == "onnx":
+        from ecos_core.features.onnx_engine import OnnxEngine
+
+        if device not in (None, "cpu"):
+            raise InputError(f"the ONNX engine runs on the CPU; for '{device}' use  --engine torch")
+        graph = backbone.onnx_graph(preprocessing.image_size)
+        return OnnxEngine(graph), graph
+    if engine == "torch":
+        from ecos_core.features.torch_engine import TorchEngine, choose_device
+
+        module = backbone.torch_module(preprocessing.image_size)
+        return (
+            TorchEngine(
+                module,
+                preprocessing.image_size,
+                preprocessing.mean,
+                preprocessing.std,
+                device=choose_device(device),
+                compile=compile,
+            ),
+            None,
+        )
+    raise InputError(f"unknown engine '{engine}': use auto, torch or onnx")
+
+
+def _choose_engine(device: str | None) -> tuple[EngineName, str]:
+    """The engine and why: decided once, logged once."""
+    import importlib.util
+
+    if device is not None and device != "cpu":
+        return "torch", f"device {device} was asked for"
+    if device is None and importlib.util.find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            return "torch", f"a GPU is here ({torch.cuda.get_device_name()})"
+    if importlib.util.find_spec("onnxruntime") is not None and importlib.util.find_spec("onnx") is not None:
+        return "onnx", "no GPU; ONNX Runtime is about three times as fast as torch on a CPU"
+    return "torch", "no GPU, and onnxruntime or onnx is not installed"

@@ -1,0 +1,295 @@
+"""Bring images into a lake: read, verify by decoding, deduplicate by content, store in immutable shards.
+
+Deterministic: the same source into the same snapshot gives the same shards and the same new snapshot,
+however often the run was killed on the way. Memory is bounded by one shard and a few images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from os import PathLike
+from typing import Any
+
+from ecos_core.errors import InputError
+from ecos_core.lake.decode import BadImage, decode_image
+from ecos_core.lake.known import KnownDigests
+from ecos_core.lake.lake import KIND, Lake, Snapshot
+from ecos_core.lake.perceptual_hash import perceptual_hash
+from ecos_core.lake.runs import Part, RunFolder, chain_next, still_valid
+from ecos_core.lake.shards import PartBuffer, PartLimits, manifest_after
+from ecos_core.lake.sources import Source, SourceItem, open_source
+from ecos_core.progress import Progress, ProgressSink, silent
+from ecos_core.storage import Manifest
+
+STAGE = "ingest"
+THREADS = 4
+_WINDOW = 64
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What became of the items: each was added, a duplicate or quarantined.
+
+    ``reasons`` counts the quarantined.
+    """
+
+    added: int
+    duplicates: int
+    quarantined: int
+    snapshot: str
+    reasons: dict[str, int]
+    resumed_items: int = 0
+
+    @property
+    def items(self) -> int:
+        return self.added + self.duplicates + self.quarantined
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """What is recorded with every image of this ingest; None leaves it to the source."""
+
+    domain: str | None = None
+    source: str | None = None
+    licence: str | None = None
+    attribution: str | None = None
+    target_bytes: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """An item after reading.
+
+    ``refusal`` set: quarantined. ``decoded`` None: the content was in the lake already.
+    """
+
+    item: SourceItem
+    digest: bytes = b""
+    data: bytes = b""
+    decoded: dict[str, Any] | None = None
+    refusal: tuple[str, str] | None = None
+
+
+def ingest(
+    path_or_url: str | PathLike[str] | Source,
+    lake: Lake,
+    *,
+    domain: str | None = None,
+    source: str | None = None,
+    licence: str | None = None,
+    attribution: str | None = None,
+    target_bytes: int | None = None,
+    progress: ProgressSink = silent,
+) -> IngestReport:
+    """Bring everything under ``path_or_url`` into ``lake`` and publish a new snapshot.
+
+    A content that is in the lake keeps its first row and gains an origin. A bad file becomes a quarantine
+    row with a reason. Where nothing is new the newest snapshot stays. ``target_bytes`` overrides the size
+    of a shard.
+
+    Raises InputError when there is nothing to read, the disk refuses, or another ingest holds the lake.
+    """
+    stream = path_or_url if isinstance(path_or_url, Source) else open_source(path_or_url, source)
+    options = IngestOptions(domain, source or stream.name, licence, attribution, target_bytes)
+    with lake.writing():
+        return _Run(stream, lake, options, progress).finish()
+
+
+@dataclass
+class _Run:
+    """One ingest from start to published snapshot."""
+
+    stream: Source
+    lake: Lake
+    options: IngestOptions
+    progress: ProgressSink
+    parts: list[Part] = field(default_factory=list)
+
+    def finish(self) -> IngestReport:
+        head = self.lake.head()
+        before = None if head is None else self.lake.snapshot(head)
+        folder = RunFolder.of(
+            self.lake.images / "runs",
+            {"parent": head, "address": self.stream.address, "options": self.options.identity()},
+        )
+        total = self.stream.count()
+        self.progress(Progress(STAGE, 0, total, "images"))
+        self.parts = still_valid(folder.parts(), self.stream.items())
+        resumed = sum(part.items for part in self.parts)
+        self._work(folder, before, resumed, total)
+        snapshot = self._publish(before)
+        folder.remove()
+        return self._report(snapshot, resumed)
+
+    def _work(self, folder: RunFolder, before: Snapshot | None, resumed: int, total: int | None) -> None:
+        contents = self.lake.known_contents(before)
+        contents.update(self._contents_of_parts())
+        seen = KnownDigests()
+        origins = _LazyOrigins(self.lake, before, self.parts)
+        chain, done = (self.parts[-1].chain if self.parts else ""), resumed
+        failures = sum(part.quarantined for part in self.parts)
+        buffer = self._new_buffer(before)
+        for examined in _examine_all(_skip(self.stream.items(), resumed), contents):
+            chain, done = chain_next(chain, examined.item), done + 1
+            self._place(examined, buffer, contents, seen, origins)
+            failures += examined.refusal is not None
+            if done % 50 == 0:
+                self.progress(Progress(STAGE, done, total, "images", failures))
+            if buffer.full:
+                self._flush(folder, buffer, chain)
+                buffer = self._new_buffer(before)
+        if buffer.items:
+            self._flush(folder, buffer, chain)
+        self.progress(Progress(STAGE, done, done, "images", failures))
+
+    def _place(
+        self,
+        examined: Examined,
+        buffer: PartBuffer,
+        contents: KnownDigests,
+        seen: KnownDigests,
+        origins: _LazyOrigins,
+    ) -> None:
+        item, options = examined.item, self.options
+        buffer.items += 1
+        if examined.refusal is not None:
+            reason, detail = examined.refusal
+            buffer.refuse(item.uri, reason, detail, known=not origins.add_refusal(item.uri, reason))
+            return
+        sample_id = examined.digest.hex()
+        row = {
+            "source": item.source or options.source or self.stream.name,
+            "licence": item.licence or options.licence,
+            "attribution": item.attribution or options.attribution,
+            "domain": options.domain or item.domain,
+            "label": item.label,
+        }
+        if examined.digest in contents or not seen.add(examined.digest):
+            buffer.repeat(sample_id, item.uri, row, known=not origins.add(sample_id, item.uri))
+            return
+        assert examined.decoded is not None
+        buffer.add(sample_id, examined.data, item.uri, row | examined.decoded)
+        origins.add_first(sample_id, item.uri)
+
+    def _new_buffer(self, before: Snapshot | None) -> PartBuffer:
+        shards = [*(before.shards if before else []), *(part.images for part in self.parts if part.images)]
+        return PartBuffer(PartLimits.for_lake(shards, self.options.target_bytes))
+
+    def _flush(self, folder: RunFolder, buffer: PartBuffer, chain: str) -> None:
+        part = buffer.write(self.lake.images, chain)
+        folder.add(len(self.parts), part)
+        self.parts.append(part)
+
+    def _contents_of_parts(self) -> Iterator[bytes]:
+        for part in self.parts:
+            if part.images is not None:
+                yield from self.lake.sample_digests(part.images)
+
+    def _publish(self, before: Snapshot | None) -> Snapshot:
+        manifest: Manifest | None = manifest_after(KIND, before, self.parts)
+        if manifest is None:
+            if before is None:
+                raise InputError(f"{self.stream.address}: nothing in here to bring into a lake")
+            return before
+        return self.lake.publish(manifest, {"address": self.stream.address, **self.options.identity()})
+
+    def _report(self, snapshot: Snapshot, resumed: int) -> IngestReport:
+        reasons: Counter[str] = Counter()
+        for part in self.parts:
+            reasons.update(part.reasons)
+        return IngestReport(
+            added=sum(part.added for part in self.parts),
+            duplicates=sum(part.duplicates for part in self.parts),
+            quarantined=reasons.total(),
+            snapshot=snapshot.id,
+            reasons=dict(sorted(reasons.items())),
+            resumed_items=resumed,
+        )
+
+
+class _LazyOrigins:
+    """Which (content, origin) and (address, reason) pairs are recorded; read when first asked."""
+
+    def __init__(self, lake: Lake, before: Snapshot | None, parts: list[Part]) -> None:
+        self._lake, self._before, self._parts = lake, before, list(parts)
+        self._pending: list[tuple[str, str]] = []
+        self._known: KnownDigests | None = None
+
+    def add_first(self, sample_id: str, uri: str) -> None:
+        """A new content's first origin; kept for later unless the index exists."""
+        if self._known is None:
+            self._pending.append((sample_id, uri))
+        else:
+            self._known.add(_pair(sample_id, uri))
+
+    def add(self, sample_id: str, uri: str) -> bool:
+        """False when the pair is recorded already."""
+        return self._index().add(_pair(sample_id, uri))
+
+    def add_refusal(self, uri: str, reason: str) -> bool:
+        return self._index().add(_pair(f"refused:{reason}", uri))
+
+    def _index(self) -> KnownDigests:
+        if self._known is None:
+            self._known = KnownDigests()
+            for sample_id, uri in self._lake.known_origins(self._before, self._parts):
+                self._known.add(_pair(sample_id, uri))
+            for sample_id, uri in self._pending:
+                self._known.add(_pair(sample_id, uri))
+            self._pending.clear()
+        return self._known
+
+
+def _pair(first: str, second: str) -> bytes:
+    return hashlib.sha256(f"{first}\n{second}".encode()).digest()
+
+
+def _skip(items: Iterator[SourceItem], count: int) -> Iterator[SourceItem]:
+    for _ in range(count):
+        next(items)
+    return items
+
+
+def _examine_all(items: Iterator[SourceItem], contents: KnownDigests) -> Iterator[Examined]:
+    """Examine in threads (Pillow and hashing release the interpreter's lock), in the order of the source."""
+    waiting: list[Future[Examined]] = []
+    examine = partial(_examine, contents=contents)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="ingest") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(examine, item))
+                if len(waiting) >= _WINDOW:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _examine(item: SourceItem, contents: KnownDigests) -> Examined:
+    try:
+        data = item.load()
+        digest = hashlib.sha256(data).digest()
+        if digest in contents:
+            return Examined(item, digest)
+        decoded = decode_image(data)
+    except BadImage as bad:
+        return Examined(item, refusal=(bad.reason, bad.detail))
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        return Examined(item, refusal=("unreadable", error.strerror or type(error).__name__))
+    facts = {
+        "media_type": decoded.media_type,
+        "width": decoded.width,
+        "height": decoded.height,
+        "perceptual_hash": perceptual_hash(decoded.image),
+    }
+    return Examined(item, digest, data, facts)

@@ -1,0 +1,173 @@
+"""ECOS: seats in proportion to the client's denoised scores, k-center inside each cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ecos_core.errors import InputError
+from ecos_core.sampling.config import SamplerConfig, Scores
+from ecos_core.sampling.denoising import denoise
+from ecos_core.sampling.filling import DUPLICATE_GROUP, DUPLICATE_RADIUS, Ranker, Ranking, fill, in_a_group
+from ecos_core.sampling.k_center import greedy_k_center
+from ecos_core.sampling.pool import Members, Pool
+from ecos_core.sampling.selection import FARTHEST, NEAREST, Selection
+
+Integers = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+
+
+def ecos(
+    pool: Pool,
+    budget: int,
+    *,
+    scores: Scores | None,
+    config: SamplerConfig,
+    seed: int,
+    selected: Sequence[str] = (),
+) -> Selection:
+    """Denoise, weight, Webster's quotas, greedy k-center from the member nearest the centroid."""
+    return _by_score("ecos", pool, budget, scores, config, selected)
+
+
+def ecos_paper(
+    pool: Pool,
+    budget: int,
+    *,
+    scores: Scores | None,
+    config: SamplerConfig,
+    seed: int,
+    selected: Sequence[str] = (),
+) -> Selection:
+    """The plain reading of the paper: scores clipped at 0, in proportion to them, nothing dropped."""
+    plain = config.model_copy(
+        update={
+            "denoise": "clip",
+            "weighting": "score",
+            "power": 1.0,
+            "drop_duplicates": False,
+            "duplicate_radius": 0.0,
+        }
+    )
+    return _by_score("ecos_paper", pool, budget, scores, plain, selected)
+
+
+def _by_score(
+    name: str, pool: Pool, budget: int, scores: Scores | None, config: SamplerConfig, selected: Sequence[str]
+) -> Selection:
+    noisy = needed_scores(name, pool, scores)
+    clean = denoised(pool, noisy, config)
+    return fill(
+        name,
+        pool,
+        budget,
+        weigh(clean, pool, config),
+        diverse_ranker(config),
+        config=config,
+        selected=selected,
+        noisy=noisy.noisy.astype(np.float64),
+        scores=clean,
+    )
+
+
+def needed_scores(name: str, pool: Pool, scores: Scores | None) -> Scores:
+    """Raises InputError when there are no scores or not one a cluster."""
+    clusters = len(pool.cluster_sizes)
+    if scores is None:
+        raise InputError(f"sampler '{name}' needs the client's scores; ask the client first or use 'random'")
+    if len(scores.noisy) != clusters:
+        raise InputError(
+            f"{len(scores.noisy)} scores for {clusters} clusters: "
+            "these scores belong to another clustering; ask again"
+        )
+    return scores
+
+
+def denoised(pool: Pool, scores: Scores, config: SamplerConfig) -> Doubles:
+    """Estimated counts [R]."""
+    return denoise(
+        scores.noisy,
+        scores.sigma,
+        config.denoise,
+        threshold=config.threshold,
+        cluster_sizes=pool.cluster_sizes,
+    )
+
+
+def weigh(estimated: Doubles, pool: Pool, config: SamplerConfig) -> Doubles:
+    """Weights [R] from estimated counts: as they are or over the cluster's size, to a power, at most 1."""
+    weights = estimated.copy()
+    if config.weighting == "ratio":
+        weights = np.divide(
+            estimated, pool.cluster_sizes, out=np.zeros_like(estimated), where=pool.cluster_sizes > 0
+        )
+    largest = weights.max(initial=0.0)
+    return np.asarray((weights / largest) ** config.power if largest > 0 else weights, dtype=np.float64)
+
+
+def diverse_ranker(config: SamplerConfig) -> Ranker:
+    """Greedy k-center among the members left after duplicate groups are reduced to one sample each."""
+
+    def rank(cluster: int, members: Members, before: Integers, needed: int) -> Ranking:
+        kept, dropped = distinct(members, before, config)
+        return _farthest_first(members, kept, dropped, before, needed, config.duplicate_radius)
+
+    return rank
+
+
+def distinct(members: Members, before: Integers, config: SamplerConfig) -> tuple[Integers, Integers]:
+    """(rows to choose from, rows dropped): of a duplicate group the member nearest the centroid stays, or
+    none when one was selected before."""
+    groups = members.duplicate_groups
+    everyone = np.setdiff1d(np.arange(len(members)), before)
+    if groups is None or not config.drop_duplicates:
+        return everyone, np.zeros(0, dtype=np.int64)
+    grouped = in_a_group(groups)
+    chosen = set(groups[before][grouped[before]].tolist())
+    dropped = []
+    for row in everyone[np.argsort(members.distances[everyone], kind="stable")].tolist():
+        if grouped[row]:
+            group = groups[row].item() if hasattr(groups[row], "item") else groups[row]
+            if group in chosen:
+                dropped.append(row)
+            chosen.add(group)
+    out = np.array(sorted(dropped), dtype=np.int64)
+    return np.setdiff1d(everyone, out), out
+
+
+def _farthest_first(
+    members: Members,
+    kept: Integers,
+    dropped: Integers,
+    before: Integers,
+    needed: int,
+    duplicate_radius: float,
+) -> Ranking:
+    use = np.concatenate([before, kept])
+    features, distances = members.features[use], members.distances[use]
+    covered = np.arange(len(before))
+    first = None if len(before) or not len(kept) else int(np.argmin(distances))
+    # One more pick than needed shows whether anything but near-duplicates is left.
+    looked_for = min(needed + 1, len(kept))
+    picks = greedy_k_center(
+        features,
+        looked_for,
+        first=first,
+        covered=covered,
+        centroid_distances=distances,
+        stop_radius=duplicate_radius if duplicate_radius > 0 else None,
+    )
+    spent = len(picks) < looked_for or len(picks) == len(kept)
+    rows = use[picks.indices]
+    near = np.setdiff1d(kept, rows) if spent else np.zeros(0, dtype=np.int64)
+    start = [NEAREST] if first is not None and len(picks) else []
+    return Ranking(
+        rows=rows,
+        radii=picks.radii,
+        reasons=start + [FARTHEST] * (len(rows) - len(start)),
+        spent=spent,
+        omitted=np.concatenate([dropped, near]),
+        omitted_reasons=[DUPLICATE_GROUP] * len(dropped) + [DUPLICATE_RADIUS] * len(near),
+    )

@@ -1,0 +1,85 @@
+"""What a sampler is told: the client's noisy scores and the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from ecos_core.errors import InputError
+from ecos_core.sampling.denoising import DenoiseMethod
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the client answered: ``noisy`` int64 [R], one count a cluster, may be negative; ``sigma`` of the
+    noise in counts (0: none). Raises InputError on another shape or a negative sigma."""
+
+    noisy: npt.NDArray[np.int64]
+    sigma: float
+
+    def __post_init__(self) -> None:
+        counts = np.asarray(self.noisy)
+        if counts.ndim != 1 or not np.issubdtype(counts.dtype, np.integer):
+            raise InputError(
+                f"scores: one integer a cluster is needed, found {counts.dtype} of shape {counts.shape}"
+            )
+        if not np.isfinite(self.sigma) or self.sigma < 0:
+            raise InputError(f"scores: sigma {self.sigma} must be finite and not negative")
+        object.__setattr__(self, "noisy", counts.astype(np.int64))
+
+
+class SamplerConfig(BaseModel):
+    """How to choose. The defaults are those that ``docs/study.md`` supports."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    denoise: DenoiseMethod = Field(
+        "empirical_bayes",
+        title="Denoising rule",
+        description="How the noisy scores become estimated counts; free post-processing.",
+    )
+    threshold: float = Field(
+        2.0,
+        ge=0,
+        le=20,
+        title="Threshold (sigmas)",
+        description="Scores below it count as 0; `denoise=threshold` only.",
+    )
+    weighting: Literal["score", "ratio"] = Field(
+        "score",
+        title="Weight of a cluster",
+        description="`score`: the estimated count; `ratio`: the count over the cluster's lake size (p/q).",
+    )
+    power: float = Field(
+        1.0, gt=0, le=8, title="Power", description="Weights are raised to this power, no unit."
+    )
+    drop_duplicates: bool = Field(
+        True, title="Drop near-duplicates", description="Keep one sample of each duplicate group of the lake."
+    )
+    duplicate_radius: float = Field(
+        0.0,
+        ge=0,
+        title="Duplicate radius (L2 in feature units)",
+        description="In a cluster, samples this near to a chosen one are left out; 0: off.",
+    )
+    allow_fewer: bool = Field(
+        False,
+        title="Allow fewer than the budget",
+        description="Take what there is, not fail, when the pool holds fewer than the budget.",
+    )
+    target_domain: str | None = Field(
+        None,
+        title="Target domain",
+        description="`oracle` only: the domain that the client's images come from.",
+    )
+    balance_by: Literal["label", "domain"] = Field(
+        "label", title="Balance by", description="`balanced` only: the column whose values get equal shares."
+    )
+
+    def parameters(self) -> dict[str, Any]:
+        """Plain values for a manifest or a tracker."""
+        return self.model_dump(mode="json")

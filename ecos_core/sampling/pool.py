@@ -1,0 +1,189 @@
+"""What a sampler sees of a clustered lake: the clusters' sizes and centroids, and one cluster's members at a
+time.
+
+Nothing here loads the whole lake. The pool over a lake on disk lives in ``ecos_core.clustering.pool``; both
+satisfy the same protocol. The global order of a pool's samples is: by cluster, then by row within the
+cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ecos_core.errors import InputError
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Strings = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Members:
+    """One cluster's samples, in an order that never changes.
+
+    ``sample_ids`` str [n]; ``distances`` float32 [n], L2 to the centroid; ``features`` float32 [n, d];
+    ``labels``, ``domains`` and ``duplicate_groups`` are [n], or None where the lake has none. Equal
+    duplicate groups mark near-duplicates; an empty string or a negative number says that the sample is in no
+    group.
+    """
+
+    sample_ids: Strings
+    distances: Floats
+    features: Floats
+    labels: Strings | None = None
+    domains: Strings | None = None
+    duplicate_groups: npt.NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Members:
+        """The members at ``rows``, in that order."""
+
+        def pick(column: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+            return None if column is None else column[rows]
+
+        return Members(
+            self.sample_ids[rows],
+            self.distances[rows],
+            self.features[rows],
+            pick(self.labels),
+            pick(self.domains),
+            pick(self.duplicate_groups),
+        )
+
+
+class Pool(Protocol):
+    """A clustered lake. ``cluster_sizes`` int64 [R], ``centroids`` float32 [R, d], ``fingerprint`` of the
+    features."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def cluster_sizes(self) -> Integers: ...
+    @property
+    def centroids(self) -> Floats: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+    def members(self, cluster: int) -> Members: ...
+
+
+class ArrayPool:
+    """A pool in memory, for tests and benchmarks.
+
+    ``features`` [n, d], ``assignments`` int [n] in 0..R-1, ``centroids`` [R, d]. Within a cluster the given
+    order is kept. Raises InputError when lengths differ, an assignment is out of range, or a sample id
+    occurs twice.
+    """
+
+    def __init__(
+        self,
+        sample_ids: Sequence[str] | Strings,
+        features: npt.NDArray[Any],
+        assignments: npt.NDArray[np.integer[Any]],
+        centroids: npt.NDArray[Any],
+        *,
+        labels: Sequence[str] | Strings | None = None,
+        domains: Sequence[str] | Strings | None = None,
+        duplicate_groups: npt.NDArray[Any] | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        self._ids = np.asarray(sample_ids)
+        self._features = np.ascontiguousarray(features, dtype=np.float32)
+        self._centroids = np.ascontiguousarray(centroids, dtype=np.float32)
+        self._labels = None if labels is None else np.asarray(labels)
+        self._domains = None if domains is None else np.asarray(domains)
+        self._groups = None if duplicate_groups is None else np.asarray(duplicate_groups)
+        assigned = np.asarray(assignments, dtype=np.int64)
+        self._check(assigned)
+        self._rows = np.argsort(assigned, kind="stable")
+        self._sizes = np.bincount(assigned, minlength=len(self._centroids)).astype(np.int64)
+        self._ends = np.cumsum(self._sizes)
+        self._fingerprint = fingerprint
+
+    def _check(self, assigned: Integers) -> None:
+        count = len(self._ids)
+        columns: dict[str, npt.NDArray[Any] | None] = {
+            "features": self._features,
+            "assignments": assigned,
+            "labels": self._labels,
+        }
+        columns |= {"domains": self._domains, "duplicate groups": self._groups}
+        for name, column in columns.items():
+            if column is not None and len(column) != count:
+                raise InputError(f"pool: {len(column)} {name} for {count} sample ids; give one a sample")
+        if count and not (assigned.min() >= 0 and assigned.max() < len(self._centroids)):
+            raise InputError(f"pool: assignments must lie in 0..{len(self._centroids) - 1}")
+        if len(np.unique(self._ids)) != count:
+            raise InputError(
+                "pool: a sample id occurs more than once; sample ids are content hashes, keep one each"
+            )
+
+    @property
+    def size(self) -> int:
+        return len(self._ids)
+
+    @property
+    def cluster_sizes(self) -> Integers:
+        return self._sizes
+
+    @property
+    def centroids(self) -> Floats:
+        return self._centroids
+
+    @property
+    def fingerprint(self) -> str:
+        if self._fingerprint is None:
+            digest = hashlib.sha256(np.ascontiguousarray(self._features).tobytes())
+            digest.update(self._centroids.tobytes())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def members(self, cluster: int) -> Members:
+        """One cluster's samples. Raises InputError for a cluster that is not there."""
+        if not 0 <= cluster < len(self._sizes):
+            raise InputError(f"pool: no cluster {cluster}, there are {len(self._sizes)}")
+        end = int(self._ends[cluster])
+        rows = self._rows[end - int(self._sizes[cluster]) : end]
+        features = self._features[rows]
+        distances = np.linalg.norm(features - self._centroids[cluster], axis=1).astype(np.float32)
+
+        def column(values: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+            return None if values is None else values[rows]
+
+        return Members(
+            self._ids[rows],
+            distances,
+            features,
+            column(self._labels),
+            column(self._domains),
+            column(self._groups),
+        )
+
+
+def locate(pool: Pool, sample_ids: Sequence[str]) -> dict[str, int]:
+    """The cluster of each of ``sample_ids``.
+
+    Reads the clusters one by one until all are found. Raises InputError when some are not in the pool.
+    """
+    wanted = set(sample_ids)
+    found: dict[str, int] = {}
+    for cluster in np.flatnonzero(pool.cluster_sizes):
+        if len(found) == len(wanted):
+            break
+        here = wanted.intersection(pool.members(int(cluster)).sample_ids.tolist())
+        found.update(dict.fromkeys(here, int(cluster)))
+    if len(found) < len(wanted):
+        missing = sorted(wanted - found.keys())
+        raise InputError(
+            f"{len(missing)} of {len(wanted)} samples selected earlier are not in this pool "
+            f"(first: {missing[0]}); use the selection that was made from this lake"
+        )
+    return found

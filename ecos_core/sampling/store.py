@@ -1,0 +1,83 @@
+"""A selection on disk, as in docs/data-contracts.md: three Parquet files and a manifest written last."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ecos_core.errors import IntegrityError
+from ecos_core.sampling.selection import Omitted, Selection
+from ecos_core.storage import Location, Manifest, read_manifest, read_shard, write_manifest, write_shard
+
+KIND = "selection"
+TABLES = ("selection", "omitted_clusters", "omitted_samples", "clusters")
+
+
+def write_selection(
+    folder: str | os.PathLike[str] | Location,
+    selection: Selection,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, str],
+) -> str:
+    """Write the selection and return its digest; the same selection gives the same bytes.
+
+    ``parameters``: what was asked for (sampler's configuration, budget, seed, release); ``inputs``: digests
+    by role (clusters, scores). Raises InputError when the disk refuses.
+    """
+    where = Location.of(folder)
+    tables = {**selection.to_tables(), "clusters": selection.cluster_table()}
+    shards = [write_shard(where, f"{name}.parquet", tables[name]) for name in TABLES]
+    summary = {
+        "sampler": selection.sampler,
+        "samples": len(selection),
+        "clusters": int(np.unique(selection.cluster).size),
+        "omitted_samples": len(selection.omitted.sample_id),
+    }
+    manifest = Manifest(
+        kind=KIND, inputs=dict(inputs), parameters=dict(parameters), shards=shards, summary=summary
+    )
+    return write_manifest(where, manifest)
+
+
+def read_selection(folder: str | os.PathLike[str] | Location) -> tuple[Selection, Manifest]:
+    """Read a selection back. Raises InputError where there is none, IntegrityError when a file is missing or
+    bad."""
+    where = Location.of(folder)
+    manifest = read_manifest(where, KIND)
+    records = {record.name.removesuffix(".parquet"): record for record in manifest.shards}
+    if missing := set(TABLES) - records.keys():
+        raise IntegrityError(
+            str(where / "manifest.json"), f"shards {', '.join(TABLES)}", f"none for {missing}"
+        )
+    picks, omitted, clusters = (
+        read_shard(where, records[name]) for name in ("selection", "omitted_samples", "clusters")
+    )
+    selection = Selection(
+        sampler=str(manifest.summary["sampler"]),
+        sample_id=_text(picks["sample_id"]),
+        cluster=picks["cluster"].to_numpy().astype(np.int64),
+        radius=_floats(picks["radius"]).astype(np.float32),
+        reason=_text(picks["reason"]),
+        cluster_size=clusters["size"].to_numpy().astype(np.int64),
+        cluster_noisy=_floats(clusters["noisy_score"]),
+        cluster_score=_floats(clusters["score"]),
+        cluster_taken=clusters["taken"].to_numpy().astype(np.int64),
+        omitted=Omitted(
+            _text(omitted["sample_id"]),
+            omitted["cluster"].to_numpy().astype(np.int64),
+            _text(omitted["reason"]),
+            omitted["after_picks"].to_numpy().astype(np.int64),
+        ),
+    )
+    return selection, manifest
+
+
+def _text(column: Any) -> np.ndarray[Any, Any]:
+    return np.array(column.to_pylist(), dtype=str)
+
+
+def _floats(column: Any) -> np.ndarray[Any, Any]:
+    return np.array([np.nan if value is None else value for value in column.to_pylist()], dtype=np.float64)

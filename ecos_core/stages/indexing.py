@@ -1,0 +1,42 @@
+"""Compress: bring images in, extract their features, cluster them. Each part does only what is missing."""
+
+from __future__ import annotations
+
+from ecos_core.clustering.clustering import Clustering, cluster_lake
+from ecos_core.config import ExtractorConfig, ImageSource, IndexConfig
+from ecos_core.features.extraction import FeatureSet, extract_lake
+from ecos_core.features.extractor import load_extractor
+from ecos_core.lake.ingest import IngestReport, ingest
+from ecos_core.lake.lake import Lake
+from ecos_core.progress import ProgressSink, silent
+
+
+def ingest_source(lake: str, source: ImageSource, *, progress: ProgressSink = silent) -> IngestReport:
+    """Bring one source's images into the lake, which is made where there is none."""
+    return ingest(
+        source.path,
+        Lake.open_or_create(lake),
+        domain=source.domain,
+        source=source.source,
+        licence=source.licence,
+        progress=progress,
+    )
+
+
+def extract(lake: str, config: ExtractorConfig, *, engine: str = "local", progress: ProgressSink = silent) -> FeatureSet:
+    """Extract what is missing of the lake's newest snapshot."""
+    opened = Lake.open(lake)
+    extractor = load_extractor(config.name, image_size=config.image_size, weights=config.weights)
+    return extract_lake(opened, extractor, projection=config.projection, engine=engine, progress=progress)
+
+
+def cluster(lake: str, features: FeatureSet, config: IndexConfig, *, progress: ProgressSink = silent) -> Clustering:
+    """Fit centroids, or assign new images to the latest ones."""
+    return cluster_lake(
+        Lake.open(lake),
+        features,
+        clusters=config.clusters,
+        seed=config.seed,
+        recluster=config.recluster,
+        progress=progress,
+    )

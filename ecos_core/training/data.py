@@ -1,0 +1,212 @@
+"""What a training reads: the picks of a selection, their labels, their pictures and features, and a test
+set.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecos_core.errors import InputError, IntegrityError
+from ecos_core.storage import Location, Manifest, read_manifest, read_shard
+
+if TYPE_CHECKING:
+    from ecos_core.lake.lake import Lake, Snapshot
+
+LABELS_NAME = "labels.parquet"
+
+
+@dataclass(frozen=True)
+class Picks:
+    """The picks of a selection in the order picked, and its manifest."""
+
+    sample_ids: list[str]
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Image files' bytes with their labels. ``left_out`` counts samples without a label, by reason."""
+
+    sample_ids: list[str]
+    images: list[bytes]
+    labels: list[str]
+    left_out: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+
+def read_picks(selection: Location, budget: int | None = None) -> Picks:
+    """The first ``budget`` picks (default: all). Raises InputError when there is no selection or it has
+    fewer.
+    """
+    manifest = read_manifest(selection, "selection")
+    (record,) = [shard for shard in manifest.shards if shard.name == "selection.parquet"]
+    table = read_shard(selection, record, ["sample_id", "order"]).sort_by("order")
+    picked: list[str] = table["sample_id"].to_pylist()
+    if not picked:
+        raise InputError(f"{selection}: the selection is empty; sample again with a budget of 1 or more")
+    if budget is not None and budget > len(picked):
+        raise InputError(
+            f"{selection}: budget {budget} is more than the {len(picked)} picks here; sample again"
+        )
+    return Picks(picked[:budget], manifest)
+
+
+def read_labels(folder: Location) -> dict[str, str]:
+    """One label for each sample of a labels folder: what most annotators said, of equals the
+    alphabetically first.
+
+    Raises InputError when there is no ``labels.parquet`` or it lacks a column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    where = folder / LABELS_NAME
+    try:
+        with where.open_input() as file:
+            table = pq.read_table(file, columns=["sample_id", "label"])
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder}: no {LABELS_NAME} here; take labels back with  ecos handoff pull"
+        ) from error
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise InputError(f"{where}: not a labels file (columns sample_id and label are needed)") from error
+    votes: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample_id, label in zip(table["sample_id"].to_pylist(), table["label"].to_pylist(), strict=True):
+        if label is not None:
+            votes[sample_id][label] += 1
+    return {
+        sample_id: min(counter, key=lambda name: (-counter[name], name))
+        for sample_id, counter in votes.items()
+    }
+
+
+def read_rows(
+    lake: Lake, snapshot: Snapshot, sample_ids: Iterable[str], columns: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Columns of the given samples, by sample id. Raises InputError when the lake lacks some."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = set(sample_ids)
+    values = pa.array(sorted(wanted))
+    found: dict[str, dict[str, Any]] = {}
+    for shard in snapshot.shards:
+        if len(found) == len(wanted):
+            break
+        ids = lake.read_images(shard, ["sample_id"])
+        mask = pc.is_in(ids["sample_id"], value_set=values)
+        if pc.any(mask).as_py():
+            rows = lake.read_images(shard, ["sample_id", *columns]).filter(mask).to_pylist()
+            found.update({row["sample_id"]: row for row in rows})
+    if len(found) < len(wanted):
+        missing = sorted(wanted - found.keys())
+        raise InputError(
+            f"{lake.location}: {len(missing)} of {len(wanted)} selected samples are not in this lake "
+            f"(first: {missing[0][:12]}); give the lake that the selection was made from"
+        )
+    return found
+
+
+def image_bytes(row: dict[str, Any]) -> bytes:
+    """The file's bytes of a lake row that has columns ``bytes`` and ``uri``. Raises IntegrityError when
+    it is gone.
+    """
+    data = row["bytes"]
+    if data is not None:
+        return bytes(data)
+    try:
+        return Location.of(row["uri"]).read_bytes()
+    except FileNotFoundError as error:
+        raise IntegrityError(row["uri"], row["sample_id"], "no file") from error
+
+
+def labelled_images(
+    lake: Lake, snapshot: Snapshot, sample_ids: list[str], labels: dict[str, str] | None
+) -> LabelledImages:
+    """Pictures and labels of the picks, in their order. ``labels`` None: the lake's own column.
+
+    Raises InputError when not one has a label.
+    """
+    rows = read_rows(lake, snapshot, sample_ids, ["bytes", "uri", "label"])
+    names = {id: (rows[id]["label"] if labels is None else labels.get(id)) for id in sample_ids}
+    kept = [id for id in sample_ids if names[id] is not None]
+    if not kept:
+        raise InputError(
+            "no selected sample has a label; give --labels DIR, or ingest the lake with class folders"
+        )
+    left_out = {"no label": len(sample_ids) - len(kept)} if len(kept) < len(sample_ids) else {}
+    return LabelledImages(
+        kept, [image_bytes(rows[id]) for id in kept], [str(names[id]) for id in kept], left_out
+    )
+
+
+def read_test_set(folder: Location) -> LabelledImages:
+    """Every readable image of ``folder/…/class/file``; the label is the name of the folder that holds it.
+
+    Files that are no image are left out and counted. Raises InputError when nothing is left.
+    """
+    from ecos_core.lake.decode import BadImage, decode_image
+
+    ids, images, labels = [], [], []
+    left_out: Counter[str] = Counter()
+    for path in sorted(_files(folder)):
+        data = path.read_bytes()
+        try:
+            decode_image(data)
+        except BadImage as error:
+            left_out[error.reason] += 1
+            continue
+        ids.append(str(path.relative_to(folder.path)))
+        images.append(data)
+        labels.append(path.parent.name)
+    if not images:
+        raise InputError(f"{folder}: no images here to test on; give a folder of class/file")
+    return LabelledImages(ids, images, labels, dict(left_out))
+
+
+def _files(folder: Location) -> Iterator[Any]:
+    if not folder.path.is_dir():
+        raise InputError(f"{folder}: no such folder; give a test set as a folder of class/file")
+    return (path for path in folder.path.glob("**/*") if path.is_file() and path.parent != folder.path)
+
+
+def lake_features(
+    lake: Lake, snapshot: Snapshot, fingerprint: str, sample_ids: list[str]
+) -> NDArray[np.float32]:
+    """Stored features float32 [n, d] of the given samples, in their order.
+
+    Raises InputError when this extractor never saw this snapshot.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    folder = lake.folder("features") / fingerprint
+    manifest = read_manifest(folder / "snapshots", "features", f"{snapshot.id}.json")
+    place = {sample_id: row for row, sample_id in enumerate(sample_ids)}
+    values = pa.array(list(place))
+    out: NDArray[np.float32] | None = None
+    seen = 0
+    for shard in manifest.shards:
+        table = read_shard(folder / "shards", shard)
+        table = table.filter(pc.is_in(table["sample_id"], value_set=values))
+        if not table.num_rows:
+            continue
+        column = table["feature"].combine_chunks()
+        block = column.flatten().to_numpy(zero_copy_only=False).reshape(table.num_rows, -1)
+        if out is None:
+            out = np.empty((len(sample_ids), block.shape[1]), np.float32)
+        out[[place[sample_id] for sample_id in table["sample_id"].to_pylist()]] = block
+        seen += table.num_rows
+    if out is None or seen < len(sample_ids):
+        raise InputError(
+            f"{folder}: features of {len(sample_ids) - seen} samples are missing; run  ecos index  again"
+        )
+    return out

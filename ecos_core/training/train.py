@@ -1,0 +1,293 @@
+"""Train on a selection and evaluate: reads references, writes an artefact, whatever the use.
+
+The artefact is a folder: one ``model-seed<N>.safetensors`` and, where the use has one,
+``model-seed<N>.onnx`` for each seed, ``metrics.json``, and ``manifest.json`` last. The same inputs and
+configuration find the finished folder and return at once; an interrupted training continues from its
+checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecos_core.errors import InputError
+from ecos_core.progress import Progress, ProgressSink, silent
+from ecos_core.storage import (
+    Location,
+    Manifest,
+    ShardRecord,
+    canonical_json,
+    read_manifest,
+    sha256_hex,
+    write_manifest,
+)
+from ecos_core.storage.artefacts import MANIFEST_NAME
+from ecos_core.training import data
+from ecos_core.training.config import TrainConfig, Use
+from ecos_core.training.evaluation import evaluate, spread
+
+if TYPE_CHECKING:
+    from ecos_core.features.extractor import Extractor
+    from ecos_core.lake.lake import Lake, Snapshot
+
+KIND = "training"
+METRICS_NAME = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of one seed: everything a use may read. ``scratch`` is for checkpoints, inside the
+    output.
+    """
+
+    config: TrainConfig
+    seed: int
+    train: data.LabelledImages
+    test: data.LabelledImages | None
+    lake: Lake
+    snapshot: Snapshot
+    extractor: Callable[[], Extractor]
+    fingerprint: str
+    scratch: Location
+    progress: ProgressSink = silent
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a use hands back. ``tensors`` and ``metadata`` are the safetensors file; ``probabilities``
+    float32 [n, k] are of the test set (None without one); ``figures`` are finite numbers for the metrics,
+    ``history`` one row an epoch.
+    """
+
+    tensors: dict[str, NDArray[Any]]
+    classes: tuple[str, ...]
+    metadata: dict[str, str]
+    probabilities: NDArray[np.float32] | None
+    onnx: bytes | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training: the folder, its manifest and ``metrics`` (the content of metrics.json)."""
+
+    out: str
+    manifest: Manifest
+    metrics: dict[str, Any]
+    reused: bool
+
+
+def train_selection(
+    selection: str | PathLike[str] | Location,
+    lake: str | PathLike[str] | Location,
+    out: str | PathLike[str] | Location,
+    *,
+    labels: str | PathLike[str] | Location | None = None,
+    test: str | PathLike[str] | Location | None = None,
+    config: TrainConfig | None = None,
+    fingerprint: str | None = None,
+    progress: ProgressSink = silent,
+) -> TrainResult:
+    """Run ``config.use`` on the picks of ``selection`` and write the artefact ``out``.
+
+    ``labels``: a labels folder (default: the lake's own label column); ``test``: a public test set, a
+    folder of class/file, on which accuracy is free (default: none, only the model is written);
+    ``fingerprint``: the extractor, needed only where the lake has several and the selection does not say.
+    Raises InputError.
+    """
+    from ecos_core.lake.lake import Lake
+
+    config = config or TrainConfig()
+    where = Location.of(out)
+    opened = Lake.open(lake)
+    snapshot = opened.snapshot()
+    picks = data.read_picks(Location.of(selection), config.budget)
+    given = None if labels is None else data.read_labels(Location.of(labels))
+    train = data.labelled_images(opened, snapshot, picks.sample_ids, given)
+    test_set = None if test is None else data.read_test_set(Location.of(test))
+    fingerprint = fingerprint or _fingerprint_of(opened, picks.manifest)
+    inputs = {
+        "selection": picks.manifest.digest,
+        "lake": snapshot.id,
+        "extractor": fingerprint,
+        "train": _digest(train),
+    } | ({} if test_set is None else {"test": _digest(test_set)})
+    finished = _finished(where, inputs, config)
+    if finished is not None:
+        return finished
+    (where / MANIFEST_NAME).remove()
+    load = _extractor_loader(opened, fingerprint)
+    jobs = [
+        Job(
+            config,
+            seed,
+            train,
+            test_set,
+            opened,
+            snapshot,
+            load,
+            fingerprint,
+            where / f"scratch-seed{seed}",
+            progress,
+        )
+        for seed in _seeds(config)
+    ]
+    return _run(jobs, where, inputs)
+
+
+def _run(jobs: list[Job], out: Location, inputs: dict[str, str]) -> TrainResult:
+    config = jobs[0].config
+    use = _runner(config.use)
+    shards: list[ShardRecord] = []
+    rows: list[dict[str, Any]] = []
+    for done, job in enumerate(jobs):
+        job.progress(Progress("train", done, len(jobs), "seeds"))
+        outcome = use(job)
+        shards += _write_model(out, job, outcome)
+        rows.append(_seed_row(job, outcome))
+    jobs[0].progress(Progress("train", len(jobs), len(jobs), "seeds"))
+    metrics = _summarise(jobs[0], rows)
+    shards.append(
+        _write(out, METRICS_NAME, json.dumps(metrics, indent=1, sort_keys=True, allow_nan=False).encode())
+    )
+    summary = {
+        name: metrics[name] for name in ("accuracy_mean", "accuracy_std", "trained_on") if name in metrics
+    }
+    manifest = Manifest(
+        kind=KIND, inputs=inputs, parameters=config.model_dump(mode="json"), shards=shards, summary=summary
+    )
+    write_manifest(out, manifest)
+    return TrainResult(str(out), manifest, metrics, reused=False)
+
+
+def train_probe(job: Job) -> Outcome:
+    """The linear probe on stored features; its ONNX takes features, so a client can ``evaluate`` it."""
+    from ecos_core.training.linear_probe import train_linear_probe
+
+    features = data.lake_features(job.lake, job.snapshot, job.fingerprint, job.train.sample_ids)
+    probe = train_linear_probe(features, job.train.labels, c=job.config.c, seed=job.seed)
+    probabilities = None
+    if job.test is not None:
+        probabilities = probe.predict_proba(job.extractor().extract(job.test.images))
+    return Outcome(
+        dict(probe.to_arrays()),
+        probe.classes,
+        {"model": "linear_probe"},
+        probabilities,
+        onnx=probe.to_onnx(fingerprint=job.fingerprint),
+    )
+
+
+def _runner(use: Use) -> Callable[[Job], Outcome]:
+    if use is Use.LINEAR_PROBE:
+        return train_probe
+    raise InputError(f"use '{use.value}' is not there yet; use linear_probe")
+
+
+def _seeds(config: TrainConfig) -> tuple[int, ...]:
+    """The probe's fit is convex: every seed gives the same model, so one is enough."""
+    return config.seeds[:1] if config.use is Use.LINEAR_PROBE else config.seeds
+
+
+def _seed_row(job: Job, outcome: Outcome) -> dict[str, Any]:
+    row: dict[str, Any] = {"seed": job.seed, "figures": outcome.figures, "history": outcome.history}
+    if job.test is not None and outcome.probabilities is not None:
+        row["test"] = evaluate(outcome.probabilities, job.test.labels, outcome.classes).to_dict()
+    return row
+
+
+def _summarise(job: Job, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    metrics: dict[str, Any] = {
+        "use": job.config.use.value,
+        "trained_on": len(job.train),
+        "left_out": job.train.left_out,
+        "extractor": job.fingerprint,
+        "seeds": rows,
+    }
+    if job.test is None:
+        return metrics
+    accuracy = spread([row["test"]["accuracy"] for row in rows])
+    return metrics | {
+        "test_set": "public",
+        "tested_on": len(job.test),
+        "test_left_out": job.test.left_out,
+        "accuracy_mean": accuracy.mean,
+        "accuracy_std": accuracy.std,
+        "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high,
+    }
+
+
+def _write_model(out: Location, job: Job, outcome: Outcome) -> list[ShardRecord]:
+    from safetensors.numpy import save
+
+    metadata = {
+        "classes": json.dumps(list(outcome.classes)),
+        "extractor": job.fingerprint,
+        "use": job.config.use.value,
+        **outcome.metadata,
+    }
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in outcome.tensors.items()}
+    records = [_write(out, f"model-seed{job.seed}.safetensors", save(tensors, metadata=metadata))]
+    if outcome.onnx is not None:
+        records.append(_write(out, f"model-seed{job.seed}.onnx", outcome.onnx))
+    return records
+
+
+def _write(out: Location, name: str, content: bytes) -> ShardRecord:
+    (out / name).write_bytes(content)
+    return ShardRecord(name=name, rows=0, bytes=len(content), sha256=sha256_hex(content))
+
+
+def _finished(out: Location, inputs: dict[str, str], config: TrainConfig) -> TrainResult | None:
+    """The result in ``out``, when it is of the same inputs and configuration."""
+    if not (out / MANIFEST_NAME).exists():
+        return None
+    manifest = read_manifest(out, KIND)
+    if manifest.inputs != inputs or manifest.parameters != config.model_dump(mode="json"):
+        return None
+    return TrainResult(str(out), manifest, json.loads((out / METRICS_NAME).read_bytes()), reused=True)
+
+
+def _fingerprint_of(lake: Lake, selection: Manifest) -> str:
+    said = selection.parameters.get("fingerprint") or selection.inputs.get("extractor")
+    known = lake.folder("features").names()
+    if said is None and len(known) == 1:
+        return known[0]
+    if said in known:
+        return str(said)
+    if said is not None:
+        raise InputError(
+            f"{lake.location}: the selection was made with extractor {said[:12]}, whose features are not here"
+        )
+    raise InputError(
+        f"{lake.location}: features of {len(known)} extractors here; name one or run  ecos index"
+    )
+
+
+def _extractor_loader(lake: Lake, fingerprint: str) -> Callable[[], Extractor]:
+    from functools import lru_cache
+
+    @lru_cache(maxsize=1)
+    def load() -> Extractor:
+        from ecos_core.features.extractor import load_saved
+
+        return load_saved(lake.folder("features") / fingerprint)
+
+    return load
+
+
+def _digest(images: data.LabelledImages) -> str:
+    rows = [
+        [sample_id, label, sha256_hex(content)]
+        for sample_id, label, content in zip(images.sample_ids, images.labels, images.images, strict=True)
+    ]
+    return sha256_hex(canonical_json(rows))

@@ -1,0 +1,182 @@
+"""The report: complete with data, honest without, and nothing on it that needs a network."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import io
+import os
+import re
+import shutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ecos_core.errors import InputError
+from ecos_core.reporting import Montage, PrivacyStatement, ReportData, ResultRow, contact_sheet, render_report
+
+_spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("example.py"))
+assert _spec is not None and _spec.loader is not None
+_module = importlib.util.module_from_spec(_spec)
+sys.modules["report_example"] = _module
+_spec.loader.exec_module(_module)
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+ABSENT = [
+    "Nothing was trained in this run.",
+    "The client was not asked in this run: nothing was spent.",
+    "No scores:",
+    "No quotas:",
+    "No pictures of the selection",
+    "No map of the lake.",
+    "No coverage curve.",
+    "Near-duplicates were not looked for.",
+    "No summary of the lake.",
+    "No clustering.",
+    "No digests of the inputs",
+]
+
+
+@pytest.fixture(scope="module")
+def data() -> ReportData:
+    return _module.example()
+
+
+@pytest.fixture(scope="module")
+def page(data: ReportData) -> str:
+    return render_report(data)
+
+
+class _Balance(HTMLParser):
+    """Collects addresses, and checks that every element is closed in the order opened."""
+
+    void = frozenset({"meta", "link", "img", "br", "hr", "path", "use", "image", "rect"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.void:
+            self.open.append(tag)
+        if tag != "a":
+            self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.void:
+            assert self.open.pop() == tag
+
+
+def test_a_full_report_shows_every_part(page: str) -> None:
+    assert not [line for line in ABSENT if line in page]
+    assert page.count("<svg") == 6
+    for fact in ("0.582", "0.830", "0.860", "1.170", "add-remove", "6.12", "1,797", "ab" * 32, "MLflow run"):
+        assert fact in page
+
+
+def test_an_empty_report_says_what_is_absent() -> None:
+    page = render_report(ReportData(title="Nothing yet"))
+    assert not [line for line in ABSENT if line not in page]
+    assert "<svg" not in page
+
+
+def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
+    parser = _Balance()
+    parser.feed(page)
+    assert parser.open == []
+    assert [address[:40] for address in parser.addresses if not address.startswith(("data:", "#"))] == []
+    assert "default-src 'none'" in page
+    assert "<script" not in page
+
+
+def test_ids_of_several_figures_do_not_clash(page: str) -> None:
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    used = set(re.findall(r'url\(#([^)]+)\)|xlink:href="#([^"]+)"', page))
+    assert {first or second for first, second in used} <= set(ids)
+
+
+def test_the_same_data_gives_the_same_page(data: ReportData, page: str) -> None:
+    assert render_report(data) == page
+
+
+def test_text_from_outside_is_escaped() -> None:
+    page = render_report(ReportData(title="<script>alert(1)</script>", parameters={"<b>": "<i>"}))
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_bytes_that_are_no_image_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match="no readable image"):
+        render_report(ReportData(title="t", montages=(Montage("m", (b"not an image",)),)))
+
+
+def test_a_contact_sheet_holds_every_image_in_rows() -> None:
+    pictures = [_module.png(np.full((8, 8), shade)) for shade in (0, 8, 16)]
+    sheet = Image.open(io.BytesIO(contact_sheet(pictures, columns=2, pixels=32)))
+    assert sheet.size == (2 * 36 + 4, 2 * 36 + 4)
+    assert [sheet.getpixel(at)[0] for at in ((20, 20), (56, 20), (20, 56), (56, 56))] == [255, 135, 15, 255]
+    with pytest.raises(InputError, match="no images"):
+        contact_sheet([])
+
+
+def test_one_budget_and_one_sampler_still_give_a_figure() -> None:
+    row = ResultRow("ood", "sketch", "my_own", 50, 0.5, 0.0, (1,))
+    page = render_report(ReportData(title="t", results=(row,)))
+    assert "my own" in page
+    assert "Over random choice" not in page
+
+
+def test_what_is_left_never_falls_below_zero() -> None:
+    told = PrivacyStatement(1, 2.5, 2.6, 1e-5, "replace", 5, epsilon_limit=2.0)
+    assert told.epsilon_remaining == 0
+    assert dataclasses.replace(told, epsilon_limit=None).epsilon_remaining is None
+    assert "not told" in render_report(
+        ReportData(title="t", privacy=dataclasses.replace(told, epsilon_limit=None))
+    )
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_a_real_browser_shows_it(page: str, tmp_path: Path, width: int, scheme: str) -> None:
+    """No console message, no request, no sideways scrolling, every picture decoded."""
+    if not Path(CHROMIUM).exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI must have Chromium: apt-get install chromium")
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        view = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+        said: list[str] = []
+        view.on("console", lambda message: said.append(message.text))
+        view.on("pageerror", lambda error: said.append(str(error)))
+        view.on(
+            "request", lambda request: said.append(request.url) if request.url.startswith("http") else None
+        )
+        view.goto(file.as_uri())
+        assert said == []
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
+        broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
+        assert view.evaluate(broken) == 0
+        text = "[...document.querySelectorAll('svg text')]"
+        smallest = f"Math.min(...{text}.map(t => t.getBoundingClientRect().height))"
+        assert view.evaluate(smallest) >= 9, "text in the figures is too small to read"
+        browser.close()
