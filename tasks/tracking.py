@@ -147,3 +147,10 @@ def _now_ms() -> int:
     import time
 
     return int(time.time() * 1000)
+
+
+def run_address(run: Run) -> str:
+    """Where a person looks at the run: a web address for a tracking server, else its place in the store."""
+    path = f"#/experiments/{run.experiment}/runs/{run.id}"
+    page = os.environ.get("ECOS_MLFLOW_UI") or mlflow.get_tracking_uri()
+    return f"{page.rstrip('/')}/{path}" if page.startswith("http") else f"experiment {run.experiment}, run {run.id}"

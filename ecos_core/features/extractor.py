@@ -159,7 +159,7 @@ def load_extractor(
 
     ``name``: ``efficientnet_lite0`` or a torchvision classification model. ``image_size``: side in px,
     32..1024. ``weights``: a weights name or a local ``state_dict`` file. ``normalise``: scale each feature to
-    L2 norm 1 (before the projection). ``engine='auto'``: torch on a GPU, else ONNX Runtime. Raises InputError.
+    L2 norm 1 (before the projection). ``engine='auto'``: torch on a GPU, else ONNX Runtime. InputError.
     """
     backbone = find_backbone(name, weights)
     try:

@@ -21,3 +21,22 @@ def ingest_source(lake: str, source: ImageSource, *, progress: ProgressSink = si
         licence=source.licence,
         progress=progress,
     )
+
+
+def extract(lake: str, config: ExtractorConfig, *, engine: str = "local", progress: ProgressSink = silent) -> FeatureSet:
+    """Extract what is missing of the lake's newest snapshot."""
+    opened = Lake.open(lake)
+    extractor = load_extractor(config.name, image_size=config.image_size, weights=config.weights)
+    return extract_lake(opened, extractor, projection=config.projection, engine=engine, progress=progress)
+
+
+def cluster(lake: str, features: FeatureSet, config: IndexConfig, *, progress: ProgressSink = silent) -> Clustering:
+    """Fit centroids, or assign new images to the latest ones."""
+    return cluster_lake(
+        Lake.open(lake),
+        features,
+        clusters=config.clusters,
+        seed=config.seed,
+        recluster=config.recluster,
+        progress=progress,
+    )

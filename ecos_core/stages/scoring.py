@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ecos_core.client.protocol import ScoreRelease
 from ecos_core.client.requester import ClientConnection
@@ -18,7 +19,7 @@ from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import InputError
 from ecos_core.privacy.planner import Plan, plan_epsilon, plan_sigma
-from ecos_core.sampling.samplers import Scores
+from ecos_core.sampling.config import Scores
 from ecos_core.storage import Location, Manifest, read_manifest, read_shard, write_manifest, write_shard
 
 KIND = "scores"
@@ -74,6 +75,24 @@ def request_scores(
 
 def store_release(clustering: Clustering, release: ScoreRelease, folder: Location) -> StoredScores:
     """Write the answer beside the receipt that proves it; the folder is named by the receipt's answer digest."""
+    privacy = {
+        name: getattr(release, name)
+        for name in (
+            "sigma", "sensitivity", "adjacency", "gamma", "delta", "epsilon", "epsilon_autodp", "epsilon_release",
+        )
+    }  # fmt: skip
+    receipt = release.receipt.model_dump(mode="json")
+    return write_scores(clustering, release.counts, folder / release.receipt.answer_digest[:16], privacy, receipt)
+
+
+def write_scores(
+    clustering: Clustering,
+    counts: npt.NDArray[np.int64],
+    folder: Location,
+    privacy: dict[str, Any],
+    receipt: dict[str, Any] | None,
+) -> StoredScores:
+    """Write ``counts`` int64 [R] of a clustering with their privacy account."""
     import pyarrow as pa
 
     sizes = clustering.cluster_sizes
@@ -81,26 +100,17 @@ def store_release(clustering: Clustering, release: ScoreRelease, folder: Locatio
         {
             "cluster": pa.array(np.arange(len(sizes)), pa.int32()),
             "size": pa.array(sizes, pa.int64()),
-            "noisy_score": pa.array(release.counts, pa.int64()),
+            "noisy_score": pa.array(counts, pa.int64()),
         }
     )
-    receipt = release.receipt.model_dump(mode="json")
-    target = folder / release.receipt.answer_digest[:16]
-    shard = write_shard(target, "scores.parquet", table)
-    privacy = {
-        name: getattr(release, name)
-        for name in (
-            "sigma", "sensitivity", "adjacency", "gamma", "delta", "epsilon", "epsilon_autodp", "epsilon_release",
-        )
-    }  # fmt: skip
     manifest = Manifest(
         kind=KIND,
         inputs={"clustering": clustering.id},
-        shards=[shard],
+        shards=[write_shard(folder, "scores.parquet", table)],
         summary={"privacy": privacy, "receipt": receipt},
     )
-    write_manifest(target, manifest)
-    return StoredScores(target, manifest)
+    write_manifest(folder, manifest)
+    return StoredScores(folder, manifest)
 
 
 def read_scores(folder: Location) -> tuple[StoredScores, Scores]:

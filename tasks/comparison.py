@@ -1,0 +1,152 @@
+"""Compare the cells of an outsourcing: one row a (sampler, budget), MLflow runs, figures and the report."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ecos_core.config import OutsourceConfig
+from ecos_core.privacy.accounting import epsilon_paper
+from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency, GaussianEvent
+from ecos_core.reporting.collect import collect_report
+from ecos_core.reporting.report import render_report
+from ecos_core.storage import Location
+from tasks.artifacts import show_link, show_table, show_text
+from tasks.tracking import Run, run_address, tracked_run
+
+POOLS = {True: "id+ood", False: "ood"}
+
+
+@task(name="compare", cache_policy=NO_CACHE)
+def compare_and_report(config: OutsourceConfig, cells: list[dict[str, Any]], pool: str = "id+ood") -> dict[str, Any]:
+    """Log every cell to MLflow, write the results table and the report. Returns rows, report and run."""
+    rows = summarise(cells, client=config.tracking.experiment, pool=pool)
+    out = Location.of(config.out)
+    with tracked_run(config.tracking, name="outsource", tags={"ecos.kind": "outsourcing"}) as run:
+        log_parent(run, config, cells)
+        for row in rows:
+            log_cell(config, run, row, cells_of(cells, row))
+        page = render_report(collect_report(config, cells, rows, mlflow_run=run_address(run)))
+        report = out / "report.html"
+        report.write_bytes(page.encode())
+        (out / "results.json").write_bytes(json.dumps(rows, indent=1).encode())
+        run.files([report.path, (out / "results.json").path])
+        address = run_address(run)
+    show_table("results", [{k: v for k, v in row.items() if k != "runs"} for row in rows], "Accuracy by sampler and budget")
+    show_text("privacy", privacy_text(rows, cells), "What the client's data paid")
+    if address.startswith("http"):
+        show_link("mlflow-run", address, "MLflow run")
+    return {"rows": rows, "report": str(report), "mlflow_run": run.id, "mlflow_experiment": run.experiment}
+
+
+def summarise(cells: list[dict[str, Any]], *, client: str, pool: str) -> list[dict[str, Any]]:
+    """One row a (sampler, budget), in the order first seen; accuracies are fractions, spread over the seeds."""
+    rows = []
+    order = {name: place for place, name in enumerate(dict.fromkeys(cell["sampler"] for cell in cells))}
+    ordered = sorted(cells, key=lambda cell: (cell["budget"], order[cell["sampler"]], cell["seed"]))
+    for (budget, sampler), group in groupby(ordered, key=lambda cell: (cell["budget"], cell["sampler"])):
+        same = list(group)
+        accuracies = [cell["trained"]["metrics"].get("accuracy_mean", math.nan) for cell in same]
+        account = same[0]["scored"]["privacy"] if same[0]["scored"] else None
+        charged = account is not None and account["sigma"] > 0
+        rows.append(
+            {
+                "pool": pool,
+                "client": client,
+                "sampler": sampler,
+                "budget": budget,
+                "epsilon": account["epsilon_release"] if charged and account else None,
+                "epsilon_paper": paper_claim(account) if sampler == "ecos_paper" and account else None,
+                "delta": account["delta"] if charged and account else None,
+                "accuracy_mean": statistics.fmean(accuracies),
+                "accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+                "seeds": [cell["seed"] for cell in same],
+            }
+        )
+    return rows
+
+
+def paper_claim(account: dict[str, Any]) -> float:
+    """The epsilon that the paper's own (looser) accounting states for this mechanism."""
+    adjacency = Adjacency.REPLACE
+    event = GaussianEvent(account["sigma"], HISTOGRAM_SENSITIVITY[adjacency], adjacency, account["gamma"])
+    return epsilon_paper([event], account["delta"])
+
+
+def cells_of(cells: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [cell for cell in cells if cell["sampler"] == row["sampler"] and cell["budget"] == row["budget"]]
+
+
+def log_parent(run: Run, config: OutsourceConfig, cells: list[dict[str, Any]]) -> None:
+    """Parameters of the whole, and the data sets it stands on."""
+    run.params(config.model_dump(mode="json"))
+    first = cells[0]
+    run.inputs({"lake": (config.index.lake, first["clustering"])})
+    totals = [cell["scored"]["privacy"] for cell in cells if cell["scored"] and cell["scored"]["privacy"]["sigma"] > 0]
+    if totals:
+        last = max(totals, key=lambda account: account["epsilon"])
+        run.metrics(privacy_metrics(last))
+
+
+def privacy_metrics(account: dict[str, Any]) -> dict[str, float]:
+    """The account as MLflow metrics; remaining only where the client states a limit."""
+    metrics = {
+        "privacy/epsilon": account["epsilon"],
+        "privacy/epsilon_autodp": account["epsilon_autodp"],
+        "privacy/epsilon_release": account["epsilon_release"],
+        "privacy/delta": account["delta"],
+        "privacy/sigma": account["sigma"],
+    }
+    if account.get("epsilon_limit") is not None:
+        metrics["privacy/remaining"] = max(0.0, account["epsilon_limit"] - account["epsilon"])
+    return metrics
+
+
+def log_cell(config: OutsourceConfig, parent: Run, row: dict[str, Any], cells: list[dict[str, Any]]) -> None:
+    """A nested run: accuracy of every seed as steps, their mean and spread, the account, receipts and picks."""
+    name = f"{row['sampler']} {row['budget']}"
+    with tracked_run(config.tracking, name, parent=parent.id, tags={"ecos.kind": "cell", "ecos.sampler": row["sampler"]}) as run:
+        run.params(
+            {
+                "sampler": row["sampler"],
+                "budget": row["budget"],
+                "pool": row["pool"],
+                "use": config.training.use.value,
+                "sampling": config.sampling.parameters(),
+                "seeds": row["seeds"],
+            }
+        )
+        run.metrics({"accuracy_mean": row["accuracy_mean"], "accuracy_std": row["accuracy_std"]})
+        for cell in cells:
+            run.metrics({"accuracy": cell["trained"]["metrics"]["accuracy_mean"]}, step=cell["seed"])
+            if cell["scored"] and cell["scored"]["privacy"]["sigma"] > 0:
+                run.metrics(privacy_metrics(cell["scored"]["privacy"]), step=cell["seed"])
+        run.inputs(
+            {f"selection-seed{cell['seed']}": (cell["selection"]["selection"], cell["selection"]["digest"]) for cell in cells}
+        )
+        for cell in cells:
+            folder = Path(cell["selection"]["selection"])
+            if folder.exists():
+                run.files([folder / "selection.parquet", folder / "manifest.json"], f"selection/seed{cell['seed']}")
+            if cell["scored"]:
+                run.files([Path(cell["scored"]["scores"]) / "manifest.json"], f"receipt/seed{cell['seed']}")
+            run.files([Path(cell["trained"]["model"])], f"model/seed{cell['seed']}")
+
+
+def privacy_text(rows: list[dict[str, Any]], cells: list[dict[str, Any]]) -> str:
+    """The account in words, as Markdown."""
+    accounts = [cell["scored"]["privacy"] for cell in cells if cell["scored"] and cell["scored"]["privacy"]["sigma"] > 0]
+    if not accounts:
+        return "No client was asked: no privacy was spent."
+    last = max(accounts, key=lambda account: account["epsilon"])
+    return (
+        f"The client's data has paid **epsilon {last['epsilon']:.4g}** in all so far "
+        f"(autodp: {last['epsilon_autodp']:.4g}) at delta {last['delta']:g}, adjacency {last['adjacency']}."
+    )

@@ -1,0 +1,47 @@
+"""Compress: ingest, extract, cluster."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ecos_core.config import IndexConfig
+from ecos_core.stages import indexing
+from tasks.artifacts import show_table
+from tasks.progress import PrefectProgress
+
+
+@task(name="ingest", cache_policy=NO_CACHE, task_run_name="ingest {config.lake}")
+def ingest_images(config: IndexConfig) -> dict[str, Any]:
+    """Bring every source in. Returns the counts and the snapshot they made."""
+    began = time.perf_counter()
+    progress = PrefectProgress()
+    counts = {"added": 0, "duplicates": 0, "quarantined": 0}
+    snapshot = None
+    for source in config.sources:
+        report = indexing.ingest_source(config.lake, source, progress=progress)
+        counts["added"] += report.added
+        counts["duplicates"] += report.duplicates
+        counts["quarantined"] += report.quarantined
+        snapshot = report.snapshot
+    show_table("ingest", [counts], f"Images brought into {config.lake}")
+    return {**counts, "snapshot": snapshot, "seconds": time.perf_counter() - began}
+
+
+@task(name="index", cache_policy=NO_CACHE, task_run_name="index {config.lake}")
+def extract_and_cluster(config: IndexConfig) -> dict[str, Any]:
+    """Extract what is missing and cluster. Returns the clustering's id and figures."""
+    began = time.perf_counter()
+    progress = PrefectProgress()
+    features = indexing.extract(config.lake, config.extractor, engine=config.engine, progress=progress)
+    clustering = indexing.cluster(config.lake, features, config, progress=progress)
+    return {
+        "clustering": clustering.id,
+        "fingerprint": clustering.fingerprint,
+        "clusters": len(clustering.cluster_sizes),
+        "images": int(clustering.cluster_sizes.sum()),
+        "seconds": time.perf_counter() - began,
+    }

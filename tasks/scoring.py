@@ -1,0 +1,49 @@
+"""Filter: the remote client-scoring task."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ecos_core.clustering.clustering import Clustering
+from ecos_core.config import ClientConfig, PrivacyConfig
+from ecos_core.errors import RemoteError
+from ecos_core.lake.lake import Lake
+from ecos_core.stages import scoring
+from tasks.artifacts import show_table
+
+
+def _may_succeed_later(task: Any, task_run: Any, state: Any) -> bool:
+    """Retry what may pass: a client that is down or slow; never a refusal."""
+    try:
+        state.result()
+    except RemoteError as error:
+        return error.retryable
+    except Exception:
+        return False
+    return False
+
+
+@task(
+    name="score",
+    cache_policy=NO_CACHE,
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_jitter_factor=0.3,
+    retry_condition_fn=_may_succeed_later,
+    task_run_name="score clustering {clustering_id}",
+)
+def score_with_client(
+    lake: str, clustering_id: str, client: ClientConfig, privacy: PrivacyConfig
+) -> dict[str, Any]:
+    """Ask the client; safe to retry, since it answers a repeat for nothing. Returns the answer's folder and account."""
+    began = time.perf_counter()
+    opened = Lake.open(lake)
+    clustering = Clustering.open(opened, clustering_id)
+    stored = scoring.request_scores(clustering, client, privacy, opened.folder("scores"))
+    account = stored.privacy
+    show_table("privacy account", [account], "What this release cost, and the client's total after it")
+    return {"scores": str(stored.folder), "privacy": account, "seconds": time.perf_counter() - began}
