@@ -269,7 +269,7 @@ def _fingerprint_of(lake: Lake, selection: Manifest) -> str:
             f"{lake.location}: the selection was made with extractor {said[:12]}, whose features are not here"
         )
     raise InputError(
-        f"{lake.location}: features of {len(known)} extractors here; name one (--fingerprint) or run  ecos index"
+        f"{lake.location}: features of {len(known)} extractors here; name one or run  ecos index"
     )
 
 

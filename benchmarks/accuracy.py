@@ -1,0 +1,86 @@
+"""The accuracy table of one data set: run the grid, write rows, tables and plots, log them. Shared by
+pacs and digits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from benchmarks.grid import Grid, ImageSet
+from benchmarks.runner import run_grid
+from benchmarks.tables import latex, markdown, plot, rows_of
+from benchmarks.tracking import log_rows
+from ecos_core.errors import InputError
+from ecos_core.progress import ProgressSink, silent
+from ecos_core.storage import Location
+
+
+def make_grid(**settings: Any) -> Grid:
+    """A grid from options; those that are None keep their default. Raises InputError naming the bad one."""
+    try:
+        return Grid.model_validate({name: value for name, value in settings.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"benchmark: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def run_table(
+    name: str,
+    features: Path,
+    grid: Grid,
+    *,
+    home: Path,
+    out: Path | None,
+    mlflow_uri: str | None,
+    workers: int | None,
+    progress: ProgressSink = silent,
+) -> dict[str, Any]:
+    """Measure and write ``OUT/NAME.{json,md,tex,svg}``. Returns rows, report (the Markdown file) and
+    mlflow_uri.
+
+    ``mlflow_uri``: default an SQLite store under ``home``; an empty string logs nothing.
+    """
+    began = time.monotonic()
+    out = out or home / "bench" / name
+    cells = run_grid(
+        features, grid, home / "bench" / "cells", workers=workers or usable_cores(), progress=progress
+    )
+    rows = rows_of(cells, grid)
+    digest = ImageSet.load(features).digest
+    result = {"name": name, "data_digest": digest, "grid": grid.model_dump(mode="json"), "rows": rows}
+    files = {suffix: out / f"{name}.{suffix}" for suffix in ("json", "md", "tex", "svg")}
+    Location.of(files["json"]).write_bytes(json.dumps(result, indent=1, allow_nan=False).encode())
+    Location.of(files["md"]).write_bytes(markdown(rows, grid).encode())
+    Location.of(files["tex"]).write_bytes(latex(rows, grid).encode())
+    plot(rows, grid, files["svg"])
+    uri = f"sqlite:///{home / 'mlflow.db'}" if mlflow_uri is None else mlflow_uri
+    if uri:
+        log_rows(name, rows, grid, uri, digest=digest, artefacts=files.values(), progress=progress)
+    return {
+        "rows": rows,
+        "mlflow_uri": uri or None,
+        "report": str(files["md"]),
+        "results": str(files["json"]),
+        "text": files["md"].read_text(),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def default_home() -> Path:
+    """Where features and finished cells are kept between runs: ``$XDG_CACHE_HOME/ecos`` or
+    ``~/.cache/ecos``.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "ecos"
