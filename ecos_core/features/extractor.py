@@ -238,7 +238,7 @@ def _start_engine(
     backbone: Backbone, preprocessing: Preprocessing, engine: EngineName, device: str | None, compile: bool
 ) -> tuple[Engine, Callable[[], bytes]]:
     if engine == "auto":
-        engine, why = _choose_engine(device)
+        engine, why = choose_engine(device)
         log.info("engine %s: %s", engine, why)
     if engine == "onnx":
         from ecos_core.features.onnx_engine import OnnxEngine
@@ -265,7 +265,7 @@ def _start_engine(
     raise InputError(f"unknown engine '{engine}': use auto, torch or onnx")
 
 
-def _choose_engine(device: str | None) -> tuple[EngineName, str]:
+def choose_engine(device: str | None) -> tuple[EngineName, str]:
     """The engine and why: decided once, logged once."""
     import importlib.util
 

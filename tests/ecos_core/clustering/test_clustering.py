@@ -23,6 +23,10 @@ def several_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "ROW_GROUP_BYTES", 64)
 
 
+def parquet_files(clustering: Clustering) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in clustering.root.path.rglob("*.parquet")}
+
+
 def everything(lake: Lake, extractor: Extractor) -> tuple[np.ndarray, np.ndarray]:
     return extract_lake(lake, extractor).load()
 
@@ -74,7 +78,7 @@ def test_growth_assigns_only_new_images_to_the_same_centroids(
 ) -> None:
     lake = grow(40, 1)
     first = cluster_lake(lake, extract_lake(lake, colour_extractor), clusters=4)
-    files = {str(path): path.stat().st_mtime_ns for path in first.root.path.rglob("*.parquet")}
+    files = parquet_files(first)
     lake = grow(30, 2)
     second = cluster_lake(lake, extract_lake(lake, colour_extractor), clusters=4)
     assert second.id != first.id and second.parent == first.id
