@@ -63,7 +63,13 @@ def check_choice(choice: Choice, clustering: Clustering) -> None:
 
 
 def select(
-    lake: Lake, clustering: Clustering, choice: Choice, scores: Location | None, folder: Location, *, named: bool = False
+    lake: Lake,
+    clustering: Clustering,
+    choice: Choice,
+    scores: Location | None,
+    folder: Location,
+    *,
+    named: bool = False,
 ) -> StoredSelection:
     """Choose into ``folder``, or with ``named`` into a folder of it that is named by what goes in.
 
@@ -79,7 +85,9 @@ def select(
             raise InputError(f"{target}: holds another selection, which is kept; choose another folder")
         return StoredSelection(target, manifest)
     pool = LakePool.open(lake, clustering.id)
-    chosen = sampler_named(choice.sampler)(pool, choice.budget, scores=values, config=choice.config, seed=choice.seed)
+    chosen = sampler_named(choice.sampler)(
+        pool, choice.budget, scores=values, config=choice.config, seed=choice.seed
+    )
     write_selection(target, chosen, parameters=choice.parameters(), inputs=inputs)
     return StoredSelection(target, read_manifest(target, KIND))
 
@@ -87,7 +95,11 @@ def select(
 def _inputs(
     clustering: Clustering, choice: Choice, scores: Location | None
 ) -> tuple[dict[str, str], Scores | None]:
-    inputs = {"clustering": clustering.id, "extractor": clustering.fingerprint, "lake": clustering.snapshot_id}
+    inputs = {
+        "clustering": clustering.id,
+        "extractor": clustering.fingerprint,
+        "lake": clustering.snapshot_id,
+    }
     if not needs_scores(choice.sampler):
         return inputs, None
     if scores is None:
@@ -102,3 +114,25 @@ def selection_name(choice: Choice, inputs: dict[str, str]) -> str:
     """A folder name that is the same for the same inputs and parameters."""
     digest = sha256_hex(canonical_json([inputs, choice.parameters()]))
     return f"{choice.sampler}-{choice.budget}-{digest[:12]}"
+
+
+LATEST = "latest"
+
+
+def publish_latest(folder: Location, selection: Location) -> None:
+    """Make ``folder/latest`` name this selection."""
+    (folder / "LATEST").write_bytes(selection.name.encode())
+
+
+def resolve_selection(selection: str) -> Location:
+    """The selection's folder; ``…/latest`` is the one published last. Raises InputError when there is none yet."""
+    where = Location.of(selection)
+    if where.name != LATEST or (where / "manifest.json").exists():
+        return where
+    parent = Location(where.url.rsplit("/", 1)[0])
+    try:
+        return parent / (parent / "LATEST").read_bytes().decode().strip()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{parent}: no selection was published here yet; run  sample-subset  first"
+        ) from error
