@@ -22,6 +22,15 @@ TEMPORARY_PREFIX = ".tmp-"
 
 
 @dataclass(frozen=True)
+class Found:
+    """A file in an object store: its name below the folder asked for, its bytes, and what changes with it."""
+
+    name: str
+    size: int
+    stamp: str
+
+
+@dataclass(frozen=True)
 class Location:
     """One folder or file. ``Location.of("lake") / "images" / "HEAD"``."""
 
@@ -135,6 +144,18 @@ class Location:
                 return []
             found = [entry.rstrip("/").rsplit("/", 1)[-1] for entry in listed]
         return sorted(name for name in found if not name.startswith(TEMPORARY_PREFIX))
+
+    def walk(self) -> Iterator[Found]:
+        """All files below this folder of an object store, sorted by name, without the folder's own marker."""
+        filesystem, path = self._remote
+        filesystem.invalidate_cache()
+        with _remote_errors(self.url):
+            listed = filesystem.find(path, detail=True)
+        for full in sorted(listed):
+            name, facts = full[len(path) :].strip("/"), listed[full]
+            if name and facts.get("type") == "file":
+                stamp = f"{facts.get('size')}-{facts.get('ETag', facts.get('LastModified', ''))}"
+                yield Found(name, int(facts.get("size") or 0), stamp)
 
     def size(self) -> int:
         """Bytes in this file."""
