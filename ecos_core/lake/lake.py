@@ -144,6 +144,16 @@ class Lake:
     def images(self) -> Location:
         return self.folder("images")
 
+    def licence_rule(self) -> tuple[str, ...]:
+        """The licences that this lake's owner allows to be used; empty: all."""
+        written = json.loads((self.location / "lake.json").read_bytes())
+        return tuple(written.get("licence_allow", ()))
+
+    def set_licence_rule(self, allow: Sequence[str]) -> None:
+        """Allow these licences only, in every sampling and training from this lake; empty: all."""
+        rule = {"schema_version": LAYOUT_VERSION, "licence_allow": sorted(set(allow))}
+        (self.location / "lake.json").write_bytes(canonical_json(rule))
+
     def head(self) -> str | None:
         """The id of the newest snapshot; None in an empty lake."""
         try:
