@@ -129,7 +129,8 @@ class _Run:
         before = None if head is None else self.lake.snapshot(head)
         folder = RunFolder.of(
             self.lake.images / "runs",
-            {"parent": head, "address": self.stream.address, "options": self.options.identity()},
+            head,
+            {"address": self.stream.address, "options": self.options.identity()},
         )
         total = self.stream.count()
         self.progress(Progress(STAGE, 0, total, "images"))

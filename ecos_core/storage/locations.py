@@ -23,11 +23,12 @@ TEMPORARY_PREFIX = ".tmp-"
 
 @dataclass(frozen=True)
 class Found:
-    """A file in an object store: its name below the folder asked for, its bytes, and what changes with it."""
+    """A file: its name below the folder asked for, its bytes, what changes with it, and when (unix time)."""
 
     name: str
     size: int
     stamp: str
+    modified: float
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,13 @@ class Location:
         return sorted(name for name in found if not name.startswith(TEMPORARY_PREFIX))
 
     def walk(self) -> Iterator[Found]:
-        """All files below this folder of an object store, sorted by name, without the folder's own marker."""
+        """All files below this folder, temporary ones too, sorted by name; nothing where it is absent."""
+        if self.is_local:
+            for file in sorted(file for file in self.path.rglob("*") if file.is_file()):
+                status = file.stat()
+                stamp = f"{status.st_size}-{status.st_mtime_ns}"
+                yield Found(file.relative_to(self.path).as_posix(), status.st_size, stamp, status.st_mtime)
+            return
         filesystem, path = self._remote
         filesystem.invalidate_cache()
         with _remote_errors(self.url):
@@ -154,8 +161,10 @@ class Location:
         for full in sorted(listed):
             name, facts = full[len(path) :].strip("/"), listed[full]
             if name and facts.get("type") == "file":
-                stamp = f"{facts.get('size')}-{facts.get('ETag', facts.get('LastModified', ''))}"
-                yield Found(name, int(facts.get("size") or 0), stamp)
+                modified = facts.get("LastModified")
+                stamp = f"{facts.get('size')}-{facts.get('ETag', modified or '')}"
+                seconds = modified.timestamp() if hasattr(modified, "timestamp") else 0.0
+                yield Found(name, int(facts.get("size") or 0), stamp, seconds)
 
     def size(self) -> int:
         """Bytes in this file."""
