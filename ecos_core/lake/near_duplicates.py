@@ -29,7 +29,7 @@ from ecos_core.lake.near_pairs import (
 )
 from ecos_core.lake.perceptual_hash import perceptual_hash
 from ecos_core.progress import Progress, ProgressSink, silent
-from ecos_core.storage import Manifest, read_manifest, read_shard, write_manifest, write_shard
+from ecos_core.storage import Location, Manifest, read_manifest, read_shard, write_manifest, write_shard
 
 KIND = "near-duplicates"
 DEFAULT_DISTANCE = 4
@@ -42,6 +42,7 @@ class NearDuplicates:
     snapshot: str
     distance: int
     group_of: dict[str, str]
+    digest: str
 
     @property
     def groups(self) -> int:
@@ -76,18 +77,31 @@ def near_duplicates(
     """
     _check_distance(distance)
     snapshot = snapshot or lake.snapshot()
-    folder = lake.folder("near_duplicates") / f"{snapshot.id[:32]}-{distance}"
-    if (folder / "manifest.json").exists():
-        manifest = read_manifest(folder, KIND)
-        table = read_shard(folder, manifest.shards[0])
-        rows = zip(table["sample_id"].to_pylist(), table["group"].to_pylist(), strict=True)
-        return NearDuplicates(snapshot.id, distance, dict(rows))
+    known = stored_near_duplicates(lake, snapshot, distance)
+    if known is not None:
+        return known
     ids, prints = _read_prints(lake, snapshot, progress)
     pairs = near_pairs(prints, distance)
     thumbnails = _read_thumbnails(lake, snapshot, np.unique(pairs), progress)
     group_of = _group(ids, confirmed(pairs, thumbnails))
-    _store(lake, snapshot, distance, group_of)
-    return NearDuplicates(snapshot.id, distance, group_of)
+    return NearDuplicates(snapshot.id, distance, group_of, _store(lake, snapshot, distance, group_of))
+
+
+def stored_near_duplicates(
+    lake: Lake, snapshot: Snapshot, distance: int = DEFAULT_DISTANCE
+) -> NearDuplicates | None:
+    """The groups that were found in this snapshot before; None when nobody looked."""
+    folder = _folder(lake, snapshot, distance)
+    if not (folder / "manifest.json").exists():
+        return None
+    manifest = read_manifest(folder, KIND)
+    table = read_shard(folder, manifest.shards[0])
+    rows = zip(table["sample_id"].to_pylist(), table["group"].to_pylist(), strict=True)
+    return NearDuplicates(snapshot.id, distance, dict(rows), manifest.digest)
+
+
+def _folder(lake: Lake, snapshot: Snapshot, distance: int) -> Location:
+    return lake.folder("near_duplicates") / f"{snapshot.id[:32]}-{distance}"
 
 
 def find_leaks(
@@ -192,15 +206,16 @@ def _read_thumbnails(
     return found
 
 
-def _store(lake: Lake, snapshot: Snapshot, distance: int, group_of: dict[str, str]) -> None:
+def _store(lake: Lake, snapshot: Snapshot, distance: int, group_of: dict[str, str]) -> str:
+    """Keep the groups; returns the manifest's digest."""
     import pyarrow as pa
 
-    folder = lake.folder("near_duplicates") / f"{snapshot.id[:32]}-{distance}"
+    folder = _folder(lake, snapshot, distance)
     columns = {"sample_id": list(group_of), "group": list(group_of.values())}
     schema = pa.schema([("sample_id", pa.string()), ("group", pa.string())])
     record = write_shard(folder, "groups.parquet", pa.table(columns, schema))
     inputs, parameters = {"lake": snapshot.id}, {"distance": distance}
-    write_manifest(folder, Manifest(kind=KIND, inputs=inputs, parameters=parameters, shards=[record]))
+    return write_manifest(folder, Manifest(kind=KIND, inputs=inputs, parameters=parameters, shards=[record]))
 
 
 def _check_distance(distance: int) -> None:
