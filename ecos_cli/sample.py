@@ -40,6 +40,9 @@ def sample(
     denoise: Annotated[
         str | None, typer.Option(help="empirical_bayes, clip, threshold, lake_prior or simplex.")
     ] = None,
+    licence_allow: Annotated[
+        list[str] | None, typer.Option(help="Only images of this licence (again for more).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="For the samplers that draw.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,8 +69,9 @@ def sample(
             "gamma": gamma,
         },
     }
+    content["sampling"] = {"licence_allow": licence_allow or []}
     if denoise is not None:
-        content["sampling"] = {"denoise": denoise}
+        content["sampling"]["denoise"] = denoise
     if client is not None:
         if token_file is None:
             raise InputError(
@@ -110,7 +114,7 @@ def run(config: Any) -> dict[str, Any]:
     opened = Lake.open(config.lake)
     clustering = Clustering.open(opened, config.clustering)
     choice = Choice(config.budget, config.sampler, config.sampling, config.seed)
-    check_choice(choice, clustering)
+    check_choice(opened, clustering, choice)
     stored = None
     if needs_scores(config.sampler):
         if config.client is None:

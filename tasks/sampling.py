@@ -62,7 +62,8 @@ def check_before_asking(
     lake: str, clustering_id: str, *, budget: int, sampler: str, config: SamplerConfig, seed: int
 ) -> None:
     """Fail in the first second, before privacy is spent, on what could not be chosen."""
-    check_choice(Choice(budget, sampler, config, seed), Clustering.open(Lake.open(lake), clustering_id))
+    opened = Lake.open(lake)
+    check_choice(opened, Clustering.open(opened, clustering_id), Choice(budget, sampler, config, seed))
 
 
 @task(name="publish selection", cache_policy=NO_CACHE)
