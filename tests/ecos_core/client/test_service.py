@@ -350,13 +350,13 @@ def test_an_answer_of_another_client_is_found_out(
 def test_a_tampered_answer_is_found_out(
     connection: ClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = ClientConnection._ask
+    ask = ClientConnection.ask
 
     def tampered(self: ClientConnection, *arguments: object) -> bytes:
         header, arrays = wire.decode(ask(self, *arguments))  # type: ignore[arg-type]
         return wire.encode(header, {"counts": arrays["counts"] + 1})
 
-    monkeypatch.setattr(ClientConnection, "_ask", tampered)
+    monkeypatch.setattr(ClientConnection, "ask", tampered)
     with pytest.raises(IntegrityError, match="answer"):
         connection.score(some_centroids(), sigma=7, fingerprint=FINGERPRINT)
 
