@@ -14,6 +14,8 @@ import time
 from collections import OrderedDict, deque
 from typing import Any
 
+import numpy as np
+
 from ecos_core import __version__
 from ecos_core.client import protocol, wire
 from ecos_core.client.approval import Approvals
@@ -26,11 +28,13 @@ from ecos_core.client.operations.task import Context, Prepare, Task
 from ecos_core.client.protocol import ClientInfo, Event, Receipt
 from ecos_core.errors import InputError
 from ecos_core.privacy.accounting import Spend, account
-from ecos_core.privacy.events import GaussianEvent
-from ecos_core.privacy.ledger import StoredAnswer
+from ecos_core.privacy.events import Adjacency, GaussianEvent
+from ecos_core.privacy.ledger import Statement, StoredAnswer
+from ecos_core.privacy.mechanisms import discrete_gaussian_noise
 from ecos_core.storage import sha256_hex
 
 log = logging.getLogger(__name__)
+SIGMA_TRIED = 6.12
 KEPT_ANSWERS = 256  # whole responses kept in memory, for fast repeats; the ledger holds them all
 
 OPERATIONS: dict[str, Prepare] = {
@@ -58,6 +62,15 @@ class Engine:
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._approvals = Approvals(home.path)
         self._recent: dict[str, deque[float]] = {}
+
+    def warm_up(self) -> None:
+        """Load the accountants and the sampler and touch the features, so that the first answer is as quick
+        as any.
+        """
+        account([GaussianEvent(SIGMA_TRIED, 1.0, Adjacency(self.policy.adjacency))], self._ledger.delta)
+        discrete_gaussian_noise(1, SIGMA_TRIED)
+        for held in self._context.held.values():
+            held.features.max(initial=0.0)
 
     def info(self, requester: str) -> ClientInfo:
         """What this requester may know: the owner's statements and the ledger's state."""
@@ -172,16 +185,37 @@ class Engine:
         )
 
     def _total_at(self, sequence: int) -> Spend:
-        rows = self._ledger.statement(None, self.home.identity.data_version).events
-        return account(
-            [event for row in rows if row.sequence <= sequence for event in row.events], self._ledger.delta
-        )
+        everything = self._ledger.statement(None, self.home.identity.data_version)
+        return account(_events(everything, sequence), self._ledger.delta)
+
+    def preview(self, message: bytes, requester: str) -> dict[str, Any]:
+        """What a request would do and cost: ``describe``, and its outcome. Nothing is spent or written."""
+        task = self.check(message, requester)
+        described = {"requester": requester, **self.describe(task)}
+        limit = self._ledger.limits.requester_limit
+        own = self._ledger.statement(requester, self.home.identity.data_version)
+        after = account([*_events(own), *task.events], self._ledger.delta).epsilon
+        refused = described["epsilon_after"] > described["epsilon_limit"] or after > limit
+        outcome = {True: "refused, over budget", False: "answered"}[refused]
+        if not refused and self.policy.approval == "manual":
+            outcome = "waits for your approval, then answered"
+        return {**described, "outcome": outcome}
+
+    def example(self, clusters: int, sigma: float, gamma: float) -> bytes:
+        """A score request of made-up centroids, to try the policy and the price with."""
+        if not self.policy.extractors:
+            raise InputError("policy.yaml: no extractor is agreed; add one with  ecos client extractor add")
+        fingerprint = self.policy.extractors[0]
+        dimension = self._context.held[fingerprint].features.shape[1]
+        points = np.arange(clusters * dimension, dtype=np.float32).reshape(clusters, dimension) / 1e3
+        return protocol.score_request(
+            points, sigma=sigma, gamma=gamma, adjacency=self.policy.adjacency, fingerprint=fingerprint
+        ).encode()
 
     def describe(self, task: Task) -> dict[str, Any]:
         """What a request asks and what it would cost, for the owner. Looks at no data."""
         delta = self._ledger.delta
         before = self._ledger.statement(None, self.home.identity.data_version)
-        events = [event for row in before.events for event in row.events]
         shapes = {name: list(array.shape) for name, array in task.request.arrays.items()}
         stated = task.request.parameters.model_dump(mode="json", exclude={"participants"})
         return {
@@ -189,7 +223,7 @@ class Engine:
             "shapes": shapes,
             "epsilon_release": protocol.finite(account(task.events, delta).epsilon),
             "epsilon_before": protocol.finite(before.epsilon_spent),
-            "epsilon_after": protocol.finite(account([*events, *task.events], delta).epsilon),
+            "epsilon_after": protocol.finite(account([*_events(before), *task.events], delta).epsilon),
             "epsilon_limit": before.epsilon_limit,
             "delta": delta,
         }
@@ -213,6 +247,11 @@ class Engine:
         if steps > 1:
             log.warning("an answer took longer than answer_after_seconds (%g); raise it in policy.yaml", step)
         time.sleep(max(0.0, began + steps * step - time.monotonic()))
+
+
+def _events(statement: Statement, until: float = math.inf) -> list[GaussianEvent]:
+    """All events of a statement up to an entry of the ledger."""
+    return [event for row in statement.events if row.sequence <= until for event in row.events]
 
 
 def _event(event: GaussianEvent) -> Event:
