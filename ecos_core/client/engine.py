@@ -123,16 +123,18 @@ class Engine:
         return OPERATIONS[operation](self._context, header, arrays)
 
     def _answer_new(self, task: Task, key: str, requester: str) -> bytes:
-        """Ask the ledger; whatever data it takes, the slot is held for a whole number of deadlines."""
-        began = time.monotonic()
-        computed = False
+        """Ask the ledger. From before the noise is drawn the slot is held for a whole number of deadlines.
+
+        What comes before (parsing, accounting) takes a time that depends on the request and the ledger only.
+        """
+        began: float | None = None
 
         def release() -> bytes:
-            nonlocal computed
+            nonlocal began
             if self.policy.approval == "manual" and not self._approvals.is_approved(key):
                 raise WaitingForApprovalError(key)
             self._check_rate(requester)
-            computed = True
+            began = time.monotonic()
             return wire.encode({"operation": task.request.parameters.operation}, task.answer())
 
         try:
@@ -149,7 +151,7 @@ class Engine:
             self._approvals.ask(key, {"requester": requester, **self.describe(task)})
             raise
         finally:
-            if computed:
+            if began is not None:
                 self._wait(began)
         self._kept[key] = response
         while len(self._kept) > KEPT_ANSWERS:
