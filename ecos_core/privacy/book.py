@@ -23,14 +23,23 @@ class Book:
         self.accounts: dict[str, Account] = {}
         self.newest_version: str | None = None
         self.seen = Mark(0, GENESIS_HASH)
+        # The highest entry that is known to be committed: it must never be gone.
+        self.committed = self.seen
         self._clock = 0.0
 
     def read(self, connection: sqlite3.Connection, where: Path) -> None:
         """Raises IntegrityError when the chain is broken, or what was seen before is no longer there."""
-        if self.seen.sequence and hash_of(connection, self.seen.sequence) != self.seen.chain_hash:
-            raise rolled_back(where, self.seen, hash_of(connection, self.seen.sequence))
+        found = hash_of(connection, self.committed.sequence)
+        if self.committed.sequence and found != self.committed.chain_hash:
+            raise rolled_back(where, self.committed, found)
         for entry in entries_after(connection, self.seen, str(where)):
             self._take(entry)
+            self.commit(entry.mark)
+
+    def commit(self, mark: Mark) -> None:
+        """Note that the entry of ``mark`` is committed."""
+        if mark.sequence > self.committed.sequence:
+            self.committed = mark
 
     def now(self) -> float:
         """Seconds of the epoch, never before the last entry: setting the clock back refreshes no budget."""

@@ -23,7 +23,7 @@ from ecos_core.privacy.accounting import MIN_DELTA, Spend, account
 from ecos_core.privacy.book import Book, rolled_back
 from ecos_core.privacy.budget import Account, Limits, check_requester, check_total
 from ecos_core.privacy.chain import Entry
-from ecos_core.privacy.counter import advance_mark, read_mark
+from ecos_core.privacy.counter import Mark, advance_mark, read_mark
 from ecos_core.privacy.database import Database, found_database
 from ecos_core.privacy.events import Adjacency, GaussianEvent, histogram_event
 from ecos_core.privacy.filesystem import refuse_network_filesystem
@@ -160,7 +160,7 @@ class Ledger:
                 entry = self._append(connection, "release", {**body, "answer_sha256": chain.digest(answered)})
                 chain.store_answer(connection, entry.sequence, answered)
             counter = chain.head(connection)
-        advance_mark(self._counter, counter)
+        self._committed(counter)
         return StoredAnswer(answered, entry.sequence, bool(stored), spend, counter.sequence, entry.chain_hash)
 
     def set_limits(self, limits: Limits) -> None:
@@ -168,7 +168,7 @@ class Ledger:
         with self._lock, self._database.writing() as connection:
             self._catch_up(connection)
             entry = self._append(connection, "limits", {"limits": asdict(limits)})
-        advance_mark(self._counter, entry.mark)
+        self._committed(entry.mark)
         self._refresh()
 
     def statement(self, requester: str | None = None, data_version: str | None = None) -> Statement:
@@ -259,6 +259,12 @@ class Ledger:
 
     def _append(self, connection: sqlite3.Connection, kind: str, body: dict[str, Any]) -> Entry:
         return chain.append(connection, {"kind": kind, "time": self._book.now(), **body})
+
+    def _committed(self, mark: Mark) -> None:
+        """After the commit, before the answer leaves."""
+        with self._lock:
+            self._book.commit(mark)
+        advance_mark(self._counter, mark)
 
     def _refresh(self) -> None:
         with self._lock, self._database.reading() as connection:
