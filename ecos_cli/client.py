@@ -212,7 +212,7 @@ def ledger(
             "sequence": row.sequence,
             "time": datetime.fromtimestamp(row.time, UTC).isoformat(timespec="seconds"),
             "requester": row.requester,
-            "operation": row.operation,
+            "operation": row.operation + (" (shared)" if row.shared else ""),
             "mechanisms": "; ".join(
                 f"sigma {event.sigma:g} for {event.sensitivity:.4g}, gamma {event.gamma:g}, x{event.count}"
                 for event in row.events

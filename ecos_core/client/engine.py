@@ -131,15 +131,14 @@ class Engine:
 
         def release() -> bytes:
             nonlocal began
-            if self.policy.approval == "manual" and not self._approvals.is_approved(key):
-                raise WaitingForApprovalError(key)
             self._check_rate(requester)
             began = time.monotonic()
             return wire.encode({"operation": task.request.parameters.operation}, task.answer())
 
+        self._check_approved(task, key, requester)
         try:
             stored = self._ledger.spend(
-                key,
+                task.request.digest,
                 requester,
                 self.home.identity.data_version,
                 task.request.parameters.operation,
@@ -147,9 +146,6 @@ class Engine:
                 release,
             )
             response = self._respond(task, requester, stored)
-        except WaitingForApprovalError:
-            self._approvals.ask(key, {"requester": requester, **self.describe(task)})
-            raise
         finally:
             if began is not None:
                 self._wait(began)
@@ -189,6 +185,13 @@ class Engine:
     def _total_at(self, sequence: int) -> Spend:
         everything = self._ledger.statement(None, self.home.identity.data_version)
         return account(_events(everything, sequence), self._ledger.delta)
+
+    def _check_approved(self, task: Task, key: str, requester: str) -> None:
+        """Under manual approval, note the request down for the owner unless it was approved."""
+        if self.policy.approval == "automatic" or self._approvals.is_approved(key):
+            return
+        self._approvals.ask(key, {"requester": requester, **self.describe(task)})
+        raise WaitingForApprovalError(key)
 
     def preview(self, message: bytes, requester: str) -> dict[str, Any]:
         """What a request would do and cost: ``describe``, and its outcome. Nothing is spent or written."""
@@ -252,8 +255,15 @@ class Engine:
 
 
 def _events(statement: Statement, until: float = math.inf) -> list[GaussianEvent]:
-    """All events of a statement up to an entry of the ledger."""
-    return [event for row in statement.events if row.sequence <= until for event in row.events]
+    """What counts in a statement, up to an entry of the ledger: a shared answer counts for its requester
+    only.
+    """
+    return [
+        event
+        for row in statement.events
+        if row.sequence <= until and not (row.shared and statement.requester is None)
+        for event in row.events
+    ]
 
 
 def _event(event: GaussianEvent) -> Event:

@@ -156,7 +156,7 @@ class Request:
 
     @property
     def digest(self) -> str:
-        """sha256 of the canonical request; the ledger adds who asked and the data version."""
+        """sha256 of the canonical request: with the data version, the ledger's name for its one answer."""
         return sha256_hex(self.encode())
 
     def encode(self) -> bytes:

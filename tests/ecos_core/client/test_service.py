@@ -236,7 +236,10 @@ def test_two_requesters_have_accounts_of_their_own(tmp_path: Path) -> None:
                 with pytest.raises(BudgetExceeded):
                     connection.score(some_centroids(), sigma=4.1, fingerprint=FINGERPRINT)
     assert [answer.receipt.requester for answer in answers] == ["first", "second"]
-    assert answers[1].epsilon > answers[0].epsilon
+    # One release, charged to both requesters and once to the total: one noise for one request.
+    assert np.array_equal(answers[0].counts, answers[1].counts)
+    assert answers[1].epsilon == answers[0].epsilon
+    assert home.open_ledger().verify().releases == 1
 
 
 def test_an_oversized_body_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
