@@ -1,10 +1,11 @@
-"""How much may be spent, by whom, and how much is: limits, accounts and the check before a release."""
+"""How much may be spent and how much is: limits, accounts and the check before a release."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from ecos_core.errors import BudgetExceeded, InputError
 from ecos_core.privacy.accounting import Spend, account
@@ -18,13 +19,16 @@ class Limits:
     Attributes:
         total: hard limit for one data version, over all requesters and for ever.
         per_requester: limit for one requester on one data version; None: only the total counts.
-        window_s: seconds after which a requester's spending no longer counts against ``per_requester``;
-            the total is never refreshed.
+        window_s: seconds after which a requester's spending no longer counts against ``per_requester``; the
+            total is never refreshed.
+        lifetime: hard limit over all data versions together: records that stay through several versions are
+            in all of them. None: each version has its own budget.
     """
 
     total: float
     per_requester: float | None = None
     window_s: float | None = None
+    lifetime: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -41,42 +45,58 @@ class Limits:
 
 @dataclass
 class Account:
-    """Releases of one data version, in order: when, to whom, what."""
+    """What was released of one data version: merged, and by requester in order of time."""
 
-    releases: list[tuple[float, str, tuple[GaussianEvent, ...]]] = field(default_factory=list)
+    merged: Counter[GaussianEvent] = field(default_factory=Counter)
+    by_requester: defaultdict[str, list[tuple[float, GaussianEvent]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
-    def add(self, when: float, requester: str, events: tuple[GaussianEvent, ...]) -> None:
-        self.releases.append((when, requester, events))
+    def add(
+        self, when: float, requester: str, events: Sequence[GaussianEvent], *, shared: bool = False
+    ) -> None:
+        """Charge ``events`` to the requester and, unless the answer was only ``shared`` again, to the
+        total."""
+        for event in events:
+            self.by_requester[requester].append((when, event))
+            if not shared:
+                self.merged[replace(event, count=1)] += event.count
 
-    def events(self, requester: str | None = None, since: float = -math.inf) -> list[GaussianEvent]:
-        """All events, or one requester's, or those after ``since`` (seconds of the epoch)."""
-        return [
-            event
-            for when, who, events in self.releases
-            if when > since and (requester is None or who == requester)
-            for event in events
-        ]
+    def total(self) -> list[GaussianEvent]:
+        """Everything released, equal events counted together."""
+        return [replace(event, count=count) for event, count in self.merged.items()]
+
+    def of(self, requester: str, since: float = -math.inf) -> list[GaussianEvent]:
+        """What one requester got after ``since`` (seconds of the epoch)."""
+        return [event for when, event in self.by_requester.get(requester, []) if when > since]
 
 
-def check_budget(
-    account_of_version: Account,
-    limits: Limits,
-    requester: str,
-    events: Sequence[GaussianEvent],
-    *,
-    delta: float,
-    now: float,
-) -> Spend:
-    """What the data version's total becomes with ``events`` added. Raises BudgetExceeded when a limit
-    forbids it."""
-    since = -math.inf if limits.window_s is None else now - limits.window_s
+def check_requester(
+    used: Account, limits: Limits, requester: str, events: Sequence[GaussianEvent], delta: float, now: float
+) -> None:
+    """Raise BudgetExceeded when ``events`` bring the requester over its limit."""
     if limits.per_requester is not None:
-        _check(account_of_version.events(requester, since), events, limits.per_requester, delta)
-    return _check(account_of_version.events(), events, limits.total, delta)
+        since = -math.inf if limits.window_s is None else now - limits.window_s
+        _check(used.of(requester, since), events, limits.per_requester, delta)
+
+
+def check_total(
+    accounts: dict[str, Account],
+    data_version: str,
+    limits: Limits,
+    events: Sequence[GaussianEvent],
+    delta: float,
+) -> Spend:
+    """What the data version's total becomes with ``events``. Raises BudgetExceeded when a limit forbids
+    it."""
+    if limits.lifetime is not None:
+        everything = [event for used in accounts.values() for event in used.total()]
+        _check(everything, events, limits.lifetime, delta)
+    return _check(accounts.get(data_version, Account()).total(), events, limits.total, delta)
 
 
 def _check(
-    before: Sequence[GaussianEvent], events: Iterable[GaussianEvent], limit: float, delta: float
+    before: Sequence[GaussianEvent], events: Sequence[GaussianEvent], limit: float, delta: float
 ) -> Spend:
     after = account([*before, *events], delta)
     if after.epsilon > limit:
