@@ -91,7 +91,7 @@ def write_shard(
             f"{where}: column(s) {private} are private to the client and may not be written here"
         )
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_rows)
+    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_rows, write_page_checksum=True)
     data = buffer.getvalue()
     digest = sha256_hex(data)
     record = ShardRecord(
@@ -102,7 +102,7 @@ def write_shard(
 
 
 def read_shard(folder: Location, record: ShardRecord, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one shard after checking its size.
+    """Read columns of one shard, checking its size and the checksums of the pages read.
 
     Raises IntegrityError when it is missing or not the one recorded.
     """
@@ -112,10 +112,13 @@ def read_shard(folder: Location, record: ShardRecord, columns: Sequence[str] | N
     where = folder / record.name
     try:
         with where.open_input() as file:
-            return pq.read_table(file, columns=None if columns is None else list(columns))
+            if (size := file.seek(0, io.SEEK_END)) != record.bytes:
+                raise IntegrityError(str(where), f"{record.sha256} ({record.bytes} bytes)", f"{size} bytes")
+            names = None if columns is None else list(columns)
+            return pq.read_table(file, columns=names, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise IntegrityError(str(where), record.sha256, "no file") from error
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise IntegrityError(str(where), record.sha256, "an unreadable file") from error
 
 

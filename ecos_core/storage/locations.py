@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ecos_core.errors import InputError, MissingDependencyError
+from ecos_core.errors import InputError, MissingDependencyError, RemoteError
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -81,22 +81,25 @@ class Location:
             return self.path.exists()
         filesystem, path = self._remote
         filesystem.invalidate_cache()
-        return bool(filesystem.exists(path))
+        with _remote_errors(self.url):
+            return bool(filesystem.exists(path))
 
     def read_bytes(self) -> bytes:
         """Raises FileNotFoundError when there is nothing here."""
         if self.is_local:
             return self.path.read_bytes()
         filesystem, path = self._remote
-        return bytes(filesystem.cat_file(path))
+        with _remote_errors(self.url):
+            return bytes(filesystem.cat_file(path))
 
     def open_input(self) -> BinaryIO:
         """A seekable binary file to read from."""
         if self.is_local:
             return self.path.open("rb")
         filesystem, path = self._remote
-        opened: BinaryIO = filesystem.open(path, "rb")
-        return opened
+        with _remote_errors(self.url):
+            opened: BinaryIO = filesystem.open(path, "rb")
+            return opened
 
     def write_bytes(self, data: bytes) -> None:
         """Write all of ``data`` or nothing. Raises InputError on a full or read-only disk."""
@@ -104,7 +107,11 @@ class Location:
             _write_local(self.path, data)
             return
         filesystem, path = self._remote
-        filesystem.pipe_file(path, data)
+        try:
+            with _remote_errors(self.url):
+                filesystem.pipe_file(path, data)
+        except FileNotFoundError as error:
+            raise InputError(f"{self.url}: no such bucket; make it first, or check the address") from error
 
     def make_folder(self) -> None:
         """Make the folder and its parents; object stores have none."""
@@ -122,9 +129,11 @@ class Location:
             filesystem, path = self._remote
             filesystem.invalidate_cache()
             try:
-                found = [entry.rstrip("/").rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=False)]
+                with _remote_errors(self.url):
+                    listed = filesystem.ls(path, detail=False)
             except FileNotFoundError:
                 return []
+            found = [entry.rstrip("/").rsplit("/", 1)[-1] for entry in listed]
         return sorted(name for name in found if not name.startswith(TEMPORARY_PREFIX))
 
     def size(self) -> int:
@@ -132,7 +141,8 @@ class Location:
         if self.is_local:
             return self.path.stat().st_size
         filesystem, path = self._remote
-        return int(filesystem.size(path))
+        with _remote_errors(self.url):
+            return int(filesystem.size(path))
 
     def remove(self) -> None:
         """Remove this file; absent is fine."""
@@ -140,7 +150,7 @@ class Location:
             self.path.unlink(missing_ok=True)
             return
         filesystem, path = self._remote
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), _remote_errors(self.url):
             filesystem.rm_file(path)
 
 
@@ -165,6 +175,24 @@ def _write_local(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
+def _remote_errors(url: str) -> Iterator[None]:
+    """A store's errors, which differ by library, as ours; FileNotFoundError stays what it is."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except PermissionError as error:
+        raise InputError(f"{url}: access denied; check the credentials and the bucket's policy") from error
+    except Exception as error:
+        kind = type(error).__name__
+        if "Credential" in kind:
+            raise InputError(
+                f"{url}: no credentials found; set them as the store's library expects"
+            ) from error
+        raise RemoteError(f"{url}: the store failed ({kind}: {error})"[:300], retryable=True) from error
+
+
+@contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
     advice = {
         errno.ENOSPC: "the disk is full: free some space and run again, what is done is kept",
@@ -173,6 +201,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
         errno.EACCES: "no permission to write here: choose another folder or fix its permissions",
         errno.EPERM: "no permission to write here: choose another folder or fix its permissions",
         errno.ENOTDIR: "a part of this path is a file, not a folder",
+        errno.EEXIST: "a part of this path is a file, not a folder",
     }
     try:
         yield

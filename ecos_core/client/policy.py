@@ -1,0 +1,179 @@
+"""The owner's rules, in a YAML file that its owner can read and edit.
+
+Every refusal depends on the request, the ledger and this file only. Whatever the rules need to know about the
+data (is there enough of it for so many clusters?) is the owner's own statement here, never a measurement:
+under add/remove adjacency even the number of records is private.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from ecos_core.client.protocol import Adjacency, Fingerprint, parse
+from ecos_core.errors import InputError, PolicyError
+from ecos_core.storage import Location
+
+Operation = Literal["score", "label", "label-histogram", "evaluate"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Policy(BaseModel):
+    """See TEMPLATE for what each rule means; a rule left out has the default given here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epsilon: Positive
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    epsilon_per_requester: Positive | None = None
+    refresh_days: Positive | None = None
+    requesters: Literal["all"] | list[Name] = "all"
+    operations: list[Operation] = ["score"]
+    extractors: list[Fingerprint] = []
+    adjacency: Adjacency = "add-remove"
+    smallest_sigma: Positive = 1.0
+    stated_records: Annotated[int, Field(gt=0)] | None = None
+    minimum_records: Annotated[int, Field(ge=1)] = 100
+    clusters_per_record: Annotated[float, Field(gt=0, le=1)] = 0.5
+    clusters_at_most: Annotated[int, Field(ge=1)] = 2000
+    requests_per_minute: Annotated[int, Field(ge=1)] = 60
+    approval: Literal["automatic", "manual"] = "automatic"
+    answer_after_seconds: Annotated[float, Field(ge=0, le=600)] = 1.0
+    largest_request_mb: Positive = 32.0
+    largest_model_mb: Positive = 16.0
+    model_seconds: Annotated[int, Field(ge=1, le=600)] = 20
+
+    @property
+    def most_clusters(self) -> int:
+        """How many centroids one request may hold."""
+        if self.stated_records is None:
+            return self.clusters_at_most
+        return max(1, min(self.clusters_at_most, int(self.clusters_per_record * self.stated_records)))
+
+    def check_requester(self, requester: str, operation: str) -> None:
+        """Raises PolicyError when this requester or this operation is not allowed."""
+        if self.requesters != "all" and requester not in self.requesters:
+            raise PolicyError(f"requester '{requester}' is not in the client's policy; ask the data owner")
+        if operation not in self.operations:
+            allowed = ", ".join(self.operations) or "none"
+            raise PolicyError(
+                f"operation '{operation}' is not allowed by the client's policy (allowed: {allowed})"
+            )
+
+    def check_fingerprint(self, fingerprint: str) -> None:
+        """Raises PolicyError when the centroids live in another extractor's features than one agreed on."""
+        if fingerprint not in self.extractors:
+            agreed = ", ".join(self.extractors) or "none yet"
+            raise PolicyError(
+                f"extractor '{fingerprint}' is not agreed with this client (agreed: {agreed}); "
+                "index the lake with an agreed one, or have the owner add yours"
+            )
+
+    def check_mechanism(self, sigma: float, adjacency: str) -> None:
+        """Raises PolicyError for another adjacency than the ledger's or for too little noise."""
+        if adjacency != self.adjacency:
+            raise PolicyError(f"adjacency '{adjacency}': this client accounts for '{self.adjacency}' only")
+        if sigma < self.smallest_sigma:
+            raise PolicyError(f"sigma {sigma:g} is below the policy's smallest, {self.smallest_sigma:g}")
+
+    def check_clusters(self, clusters: int) -> None:
+        """Raises PolicyError when there are too many centroids for the data that the owner says is held."""
+        if clusters > self.most_clusters:
+            raise PolicyError(
+                f"{clusters} centroids are more than the client's policy allows ({self.most_clusters}); "
+                "cluster the lake more coarsely"
+            )
+
+
+TEMPLATE = """\
+# What others may ask of the private images in this folder, and how much it may cost.
+# Edit, then restart `ecos client serve`. Nothing here is ever measured from the images: state what
+# you are willing to state.
+
+# --- The budget: what everyone together may learn, for as long as this data exists ---
+# The hard limit. Smaller protects more: 1 or less is strong, above 10 is weak.
+epsilon: {epsilon:g}
+# The chance that the promise fails; far below 1 / number of images. It can not be changed later.
+delta: {delta:g}
+# A number: no requester alone may use up more than this. null: only the limit above counts.
+epsilon_per_requester: {epsilon_per_requester}
+# A number: what a requester spent longer ago than this no longer counts against its own limit.
+refresh_days: {refresh_days}
+
+# --- Who may ask what ---
+# Everyone with a token (all), or a list of names: [first, cloud-b]
+requesters: {requesters}
+# score: how many images lie nearest to each point of a list; label: labels for public images from their
+# private neighbours; label-histogram: labels per cluster; evaluate: how many images a model gets right.
+operations: {operations}
+# What makes the features; requests for any other are refused. `ecos client extractor add` adds one.
+extractors: {extractors}
+# manual: every new request waits for `ecos client approve`.
+approval: {approval}
+
+# --- What one request may look like ---
+# What is protected: add-remove or replace (one image), unit (all images of one person or device).
+adjacency: {adjacency}
+# The least noise of one answer, in images.
+smallest_sigma: {smallest_sigma:g}
+# The order of magnitude of images held, as you choose to state it to requesters; null: not stated.
+stated_records: {stated_records}
+# With fewer usable images than this the service does not start.
+minimum_records: {minimum_records}
+# Most points of one request: as a share of stated_records, and whatever is stated.
+clusters_per_record: {clusters_per_record:g}
+clusters_at_most: {clusters_at_most}
+# New requests of one requester; repeats are free and not counted.
+requests_per_minute: {requests_per_minute}
+largest_request_mb: {largest_request_mb:g}
+
+# --- How it is answered ---
+# Every new answer leaves this many seconds after it was begun, so that its time tells nothing.
+answer_after_seconds: {answer_after_seconds:g}
+# For evaluate: the largest model, and how long it may compute.
+largest_model_mb: {largest_model_mb:g}
+model_seconds: {model_seconds}
+"""
+
+
+def write_policy(path: Path, policy: Policy) -> None:
+    """Write a new, commented policy file."""
+    fields = policy.model_dump()
+    lists = {name: "[" + ", ".join(fields[name]) + "]" for name in ("operations", "extractors")}
+    if policy.requesters != "all":
+        lists["requesters"] = "[" + ", ".join(policy.requesters) + "]"
+    blank = {name: "null" for name, value in fields.items() if value is None}
+    path.write_text(TEMPLATE.format(**{**fields, **lists, **blank}))
+
+
+def read_policy(path: Path) -> Policy:
+    """Raises InputError naming the rule that is wrong."""
+    try:
+        rules = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: the policy file is missing; without one nothing is answered") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: not valid YAML; compare it with the commented example in the manual"
+        ) from error
+    return parse(Policy, rules, str(path))
+
+
+def agree_on_extractor(path: Path, fingerprint: str) -> None:
+    """Add an extractor to the policy file's list, leaving the rest of the file as its owner wrote it."""
+    policy = read_policy(path)
+    if fingerprint in policy.extractors:
+        return
+    agreed = ", ".join([*policy.extractors, fingerprint])
+    text, changed = re.subn(
+        r"^extractors:.*$", f"extractors: [{agreed}]", path.read_text(), flags=re.MULTILINE
+    )
+    if changed != 1 or f"[{agreed}]" not in text:
+        raise InputError(f"{path}: add '{fingerprint}' to 'extractors' by hand, the line is not where it was")
+    Location.of(path).write_bytes(text.encode())
+    read_policy(path)

@@ -1,0 +1,207 @@
+"""What the two sides say to each other: requests, releases and receipts. All frozen, all checked when they
+are made.
+
+A request carries no nonce: asking the same again is the same request, has the same digest, and gets the
+stored answer back for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ecos_core.client import wire
+from ecos_core.errors import InputError
+from ecos_core.storage import canonical_json, sha256_hex
+
+PROTOCOL_VERSION = 1
+Adjacency = Literal["add-remove", "replace", "unit"]
+Fingerprint = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:@+-]+$")]
+Sigma = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Gamma = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+MAGNITUDE_LIMIT = 1e6  # of a centroid's coordinate: features are of the order of 1
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+
+class Frozen(BaseModel):
+    """A message: immutable, no unknown field, no silent conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], value: Any, what: str) -> Model:
+    """Validate ``value``. Raises InputError naming the first field that is wrong, never its value."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        field = ".".join(
+            str(part) for part in first["loc"] if isinstance(part, int) or str(part).isidentifier()
+        )
+        raise InputError(f"{what}: {field[:60] or 'value'}: {first['msg']}") from None
+
+
+class ScoreParameters(Frozen):
+    """The header of a score request: everything but the centroids."""
+
+    operation: Literal["score"] = "score"
+    sigma: Sigma
+    adjacency: Adjacency = "add-remove"
+    gamma: Gamma = 1.0
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreRequest:
+    """Ask for the centroid coverage scores of ``centroids`` (float32 [R, d], finite, all different).
+
+    ``sigma``: standard deviation of the discrete Gaussian, in records; ``gamma``: each record counts with
+    this probability (1: all of them); ``fingerprint``: of the extractor that made the features the centroids
+    live in.
+    """
+
+    parameters: ScoreParameters
+    centroids: Floats
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical request; the ledger adds who asked and the data version."""
+        return sha256_hex(self.encode())
+
+    def encode(self) -> bytes:
+        return wire.encode(self.parameters.model_dump(), {"centroids": self.centroids})
+
+
+def score_request(
+    centroids: npt.ArrayLike,
+    *,
+    sigma: float,
+    fingerprint: str,
+    adjacency: str = "add-remove",
+    gamma: float = 1.0,
+) -> ScoreRequest:
+    """Make a canonical request. Raises InputError for whatever the client would refuse by its shape alone."""
+    header = {
+        "sigma": float(sigma),
+        "adjacency": adjacency,
+        "gamma": float(gamma),
+        "fingerprint": fingerprint,
+    }
+    return ScoreRequest(parse(ScoreParameters, header, "score request"), canonical_centroids(centroids))
+
+
+def canonical_centroids(values: npt.ArrayLike) -> Floats:
+    """float32 [R, d] with no -0. Raises InputError when they are no set of R >= 1 different finite points."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        centroids = np.array(values, dtype=np.float32, order="C")
+    if centroids.ndim != 2 or 0 in centroids.shape:
+        raise InputError("centroids: a table of at least one row and one column is needed")
+    if not np.isfinite(centroids).all():
+        raise InputError("centroids: every number must be finite; fit the clusters on clean features")
+    if float(np.abs(centroids).max()) > MAGNITUDE_LIMIT:
+        raise InputError(f"centroids: numbers beyond {MAGNITUDE_LIMIT:g} are no features; normalise them")
+    centroids += 0.0  # -0 becomes 0, so that equal points are equal bytes
+    if len(np.unique(centroids, axis=0)) != len(centroids):
+        raise InputError("centroids: two of them are equal; send each point once")
+    centroids.setflags(write=False)
+    return centroids
+
+
+class Event(Frozen):
+    """One mechanism's use, as the ledger keeps it."""
+
+    sigma: float
+    sensitivity: float
+    adjacency: Adjacency
+    gamma: float
+    count: int
+
+
+class Receipt(Frozen):
+    """The client's signed word on what it released and what that brought its ledger to.
+
+    ``data_version`` is a random label; ``sequence`` the ledger's entry, ``counter`` its monotonic counter and
+    ``chain_hash`` its head after the entry, so that a client that forgets is found out. ``epsilon`` (exact)
+    and ``epsilon_autodp`` are totals at ``delta`` after this release, ``epsilon_release`` this one's alone.
+    """
+
+    version: Literal[1] = 1
+    client_id: str
+    public_key: str
+    requester: str
+    data_version: str
+    operation: str
+    request_digest: str
+    answer_digest: str
+    sequence: int
+    counter: int
+    chain_hash: str
+    events: tuple[Event, ...]
+    delta: float
+    epsilon: float
+    epsilon_autodp: float
+    epsilon_release: float
+    signature: str = ""
+
+    def unsigned(self) -> bytes:
+        """The bytes that the signature covers."""
+        return b"ecos-receipt-1\n" + canonical_json(self.model_dump(mode="json", exclude={"signature"}))
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreRelease:
+    """A client's answer: ``counts`` int64 [R], noised, may be negative. Nothing else of the client's leaves
+    it.
+    """
+
+    counts: Integers
+    sigma: float
+    sensitivity: float
+    adjacency: str
+    gamma: float
+    delta: float
+    epsilon: float
+    epsilon_autodp: float
+    epsilon_release: float
+    receipt: Receipt
+    replayed: bool = False
+
+
+class ClientInfo(Frozen):
+    """What a client tells an authenticated requester. All of it is the owner's statement or the ledger's
+    state.
+
+    ``stated_records`` is the order of magnitude the owner chose to state (None: not stated), never a
+    measurement.
+    """
+
+    client_id: str
+    public_key: str
+    protocol: int
+    version: str
+    data_version: str
+    requester: str
+    operations: tuple[str, ...]
+    extractors: tuple[str, ...]
+    adjacency: Adjacency
+    clusters_at_most: int
+    stated_records: int | None
+    delta: float
+    epsilon_spent: float
+    epsilon_limit: float
+    approval: Literal["automatic", "manual"]
+
+
+def finite(value: float) -> float:
+    """A float that JSON can carry; infinity becomes the largest double."""
+    return value if math.isfinite(value) else math.copysign(1.7976931348623157e308, value)
