@@ -19,7 +19,7 @@ from ecos_core.features.torch_engine import pixel_network
 from ecos_core.training.linear_probe import LinearProbe
 
 FEATURE_BATCH = 64
-# Blocks of EfficientNet-Lite0 that the student keeps: up to the end of the fifth of seven stages (112 channels).
+# Blocks of EfficientNet-Lite0 that the student keeps: to the end of the fifth of seven stages (112 channels).
 STUDENT_BLOCKS = 11
 
 
@@ -31,7 +31,8 @@ def build_network(backbone: str, weights_sha256: str, image_size: int) -> Any:
     found = find_backbone(backbone)
     if found.weights_sha256 != weights_sha256:
         raise InputError(
-            f"backbone '{backbone}': weights {found.weights_sha256[:12]} here, {weights_sha256[:12]} in the extractor"
+            f"backbone '{backbone}': the weights found here are not those of the extractor "
+            f"({found.weights_sha256[:12]}, {weights_sha256[:12]}); name the same weights"
         )
     return pixel_network(found.torch_module(image_size), found.mean, found.std)
 
