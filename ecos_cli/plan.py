@@ -10,7 +10,7 @@ import typer
 from ecos_cli.output import JsonOption, emit
 
 if TYPE_CHECKING:
-    from ecos_core.privacy.planner import Plan
+    from ecos_core.privacy.planner import Plan, ScoreNoise
 
 app = typer.Typer(add_completion=False)
 
@@ -30,7 +30,7 @@ def plan(
     """The noise that an epsilon asks for, or the epsilon of a noise.
 
     Nothing is read or spent. epsilon is exact (discrete Gaussian), epsilon_autodp is autodp's,
-    epsilon_paper the looser accounting of the original paper for the same sigma.
+    epsilon_paper what the original paper's looser accounting claims for the same sigma.
 
     Examples:
 
@@ -39,23 +39,50 @@ def plan(
       ecos plan --sigma 10 --gamma 0.8
     """
     from ecos_core.errors import InputError
-    from ecos_core.privacy.planner import plan_epsilon, plan_sigma
+    from ecos_core.privacy.events import Adjacency
+    from ecos_core.privacy.planner import plan_epsilon, plan_sigma, score_noise
 
-    if (epsilon is None) == (sigma is None):
-        raise InputError("give one of --epsilon and --sigma: the other is computed")
-    options: dict[str, Any] = {"adjacency": adjacency, "gamma": gamma, "releases": releases}
-    if epsilon is not None:
+    if adjacency not in list(Adjacency):
+        raise InputError(f"--adjacency '{adjacency}' is unknown: use one of {', '.join(Adjacency)}")
+    options: dict[str, Any] = {"adjacency": Adjacency(adjacency), "gamma": gamma, "releases": releases}
+    if epsilon is not None and sigma is None:
         found = plan_sigma(epsilon, delta, **options)
-    else:
-        assert sigma is not None
+    elif sigma is not None and epsilon is None:
         found = plan_epsilon(sigma, delta, **options)
-    result = asdict(found)
-    emit(result, as_json=as_json, text=_text(found))
+    else:
+        raise InputError("give one of --epsilon and --sigma: the other is computed")
+    result: dict[str, Any] = asdict(found)
+    text = _plan_text(found)
+    if records is not None or clusters is not None:
+        noise = score_noise(found.sigma, clusters=clusters, records=records)
+        result["scores"] = asdict(noise)
+        text += _noise_text(noise, suggested=clusters is None)
+    emit(result, as_json=as_json, text=text)
 
 
-def _text(plan: Plan) -> str:
+def _plan_text(plan: Plan) -> str:
+    sampled = "" if plan.gamma == 1.0 else f", Poisson sampling at gamma {plan.gamma:g}"
     return (
-        f"sigma            {plan.sigma:.4g}\n"
-        f"epsilon          {plan.epsilon:.4g}  (exact, discrete Gaussian)\n"
-        f"epsilon_autodp   {plan.epsilon_autodp:.4g}"
+        f"{plan.releases} release(s), {plan.adjacency}, delta {plan.delta:g}{sampled}\n"
+        f"  sigma            {plan.sigma:.5g}\n"
+        f"  epsilon          {plan.epsilon:.4g}   exact, discrete Gaussian\n"
+        f"  epsilon_autodp   {plan.epsilon_autodp:.4g}   autodp\n"
+        f"  epsilon_paper    {plan.epsilon_paper:.4g}   the paper's accounting, gamma {plan.paper_gamma:g}"
+    )
+
+
+def _noise_text(noise: ScoreNoise, *, suggested: bool) -> str:
+    text = (
+        f"\n\nscores of {noise.clusters:,} clusters{' (suggested)' if suggested else ''}\n"
+        f"  empty above 2 sigma   {noise.empty_above_2_sigma:.1f}   clusters, if all were empty\n"
+        f"  records needed        {noise.records_needed:,}   for a signal to noise n / (R sigma) of 2"
+    )
+    if noise.records is None:
+        return text
+    return text + (
+        f"\nwith about {noise.records:,} records\n"
+        f"  signal to noise       {noise.signal_to_noise:.2f}   1 to 3 is good: "
+        f"about {noise.suggested_clusters:,} clusters\n"
+        f"  wrong order           {noise.wrong_order:.1%}   of pairs with once and twice the average score\n"
+        f"  noise share           {noise.noise_share:.0%}   of clipped scores, if half the clusters are empty"
     )

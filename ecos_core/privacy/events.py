@@ -18,9 +18,11 @@ from ecos_core.errors import InputError
 
 EVENT_SCHEMA_VERSION = 1
 MIN_SIGMA = 0.05
-MAX_SIGMA = 1e6
-MAX_SENSITIVITY = 1e5
-MAX_COUNT = 10**9
+MAX_SIGMA = 1e5
+MAX_SENSITIVITY = 1e4
+MAX_COUNT = 10**7
+# Up to sqrt(3) a change has one form only: by 1 in one, two or three cells.
+UNIT_CELLS_SENSITIVITY = 1.7321
 
 
 class Adjacency(StrEnum):
@@ -49,7 +51,7 @@ class GaussianEvent:
         sensitivity: L2 sensitivity of the query under ``adjacency``; its square is a whole number, since
             the query is a vector of integers. Under ``replace`` with an even square, the leaving and the
             coming record touch disjoint cells, each with half of the square (a histogram: one vote leaves
-            a cell, one enters another).
+            a cell, one enters another). Above sqrt(3) sigma must be at least 1.
         adjacency: add or remove one record, replace one record, add or remove one unit.
         gamma: rate of the Poisson subsampling before the query, in (0, 1]; every release draws its own
             subsample.
@@ -95,6 +97,10 @@ class GaussianEvent:
             raise InputError(
                 f"sensitivity {self.sensitivity!r}: its square must be a whole number, since the query is "
                 "a vector of integers; scale the query or round the sensitivity up"
+            )
+        if self.sensitivity > UNIT_CELLS_SENSITIVITY and self.sigma < 1.0:
+            raise InputError(
+                f"sigma must be at least 1 for sensitivity {self.sensitivity:g}, got {self.sigma:g}"
             )
 
     @property

@@ -7,8 +7,29 @@ from pathlib import Path
 from ecos_core.errors import InputError
 
 NETWORK_TYPES = frozenset(
-    "nfs nfs3 nfs4 cifs smbfs smb3 smb2 afs ncpfs ceph glusterfs lustre beegfs gpfs "
-    "ocfs2 gfs2 pvfs2 orangefs davfs 9p v9fs".split()
+    [
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "cifs",
+        "smbfs",
+        "smb3",
+        "smb2",
+        "afs",
+        "ncpfs",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "beegfs",
+        "gpfs",
+        "ocfs2",
+        "gfs2",
+        "pvfs2",
+        "orangefs",
+        "davfs",
+        "9p",
+        "v9fs",
+    ]
 )
 # FUSE is whatever its program is; these are local.
 LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.ntfs", "fuse.exfat", "fuseblk"})

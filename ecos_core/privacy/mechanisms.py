@@ -28,7 +28,7 @@ def discrete_gaussian_noise(count: int, sigma: float) -> NDArray[np.int64]:
     ``sigma`` is taken as the exact rational value of the double, the one that is accounted. OpenDP needs
     about 20 microseconds a draw.
 
-    Raises InputError when count is not in 0..10^7 or sigma not in 0.05..10^6, MissingDependencyError
+    Raises InputError when count is not in 0..10^7 or sigma not in 0.05..10^5, MissingDependencyError
     without OpenDP.
     """
     if not 0 <= count <= MAX_DRAWS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ecos_core.errors import BudgetExceeded, InputError
 from ecos_core.privacy.accounting import account, epsilon_exact, epsilon_paper
@@ -12,6 +12,8 @@ from ecos_core.privacy.events import MAX_SIGMA, MIN_SIGMA, Adjacency, GaussianEv
 
 # The smallest sigma is found to this relative precision, always from the side that keeps the promise.
 SIGMA_PRECISION = 1e-4
+# The paper's Poisson sampling rate.
+PAPER_GAMMA = 0.8
 # Records per cluster and sigma at which the scores carry most for the budget (1 to 3 is good).
 SIGNAL_TO_NOISE = 2.0
 
@@ -32,6 +34,7 @@ class Plan:
     epsilon: float
     epsilon_autodp: float
     epsilon_paper: float | None = None
+    paper_gamma: float | None = None
 
 
 def plan_sigma(
@@ -48,7 +51,7 @@ def plan_sigma(
 
     The sigma is at most 1e-4 (relative) above the smallest and never below it.
 
-    Raises InputError when epsilon or delta is out of range or no sigma up to 10^6 is enough,
+    Raises InputError when epsilon or delta is out of range or no sigma up to 10^5 is enough,
     BudgetExceeded when ``spent`` alone is more than epsilon.
     """
     if not math.isfinite(epsilon) or epsilon <= 0.0:
@@ -58,7 +61,7 @@ def plan_sigma(
         raise BudgetExceeded(already, already, epsilon, delta)
 
     def within(sigma: float) -> bool:
-        release = histogram_event(sigma, adjacency, gamma, releases)
+        release = _release(sigma, adjacency, gamma, releases)
         return epsilon_exact([*spent, release], delta) <= epsilon
 
     guess = math.sqrt(2.0 * releases * math.log(1.25 / delta)) / epsilon
@@ -81,10 +84,29 @@ def plan_epsilon(
     spent: Sequence[GaussianEvent] = (),
 ) -> Plan:
     """What ``releases`` more histograms with noise ``sigma`` cost, on top of ``spent``. Raises InputError."""
-    release = histogram_event(sigma, adjacency, gamma, releases)
+    release = _release(sigma, adjacency, gamma, releases)
     spend = account([*spent, release], delta)
-    paper = None if spent else epsilon_paper([release], delta)
-    return Plan(sigma, delta, release.adjacency, gamma, releases, spend.epsilon, spend.epsilon_autodp, paper)
+    paper = paper_gamma = None
+    if not spent:
+        paper_gamma = gamma if gamma < 1.0 else PAPER_GAMMA
+        paper = epsilon_paper([histogram_event(sigma, adjacency, paper_gamma, releases)], delta)
+    return Plan(
+        sigma=release.sigma,
+        delta=delta,
+        adjacency=release.adjacency,
+        gamma=release.gamma,
+        releases=releases,
+        epsilon=spend.epsilon,
+        epsilon_autodp=spend.epsilon_autodp,
+        epsilon_paper=paper,
+        paper_gamma=paper_gamma,
+    )
+
+
+def _release(sigma: float, adjacency: Adjacency, gamma: float, releases: int) -> GaussianEvent:
+    if releases < 1:
+        raise InputError(f"releases must be at least 1, got {releases}")
+    return histogram_event(sigma, adjacency, gamma, releases)
 
 
 def _smallest(within: Callable[[float], bool], guess: float) -> float | None:
@@ -112,11 +134,67 @@ def _smallest(within: Callable[[float], bool], guess: float) -> float | None:
 
 def suggest_clusters(records: int, sigma: float) -> int:
     """How many clusters the client's order of magnitude of records supports at this noise: n / (R sigma)
-    near 2.
+    near 2, and R from 5 to 10,000.
 
     ``records`` is a number that the data owner chooses to state, never one measured for the server.
-    Between 5 and 10,000.
     """
     if records < 1:
         raise InputError(f"records must be at least 1, got {records}")
     return int(min(max(round(records / (SIGNAL_TO_NOISE * sigma)), 5), 10_000))
+
+
+@dataclass(frozen=True)
+class ScoreNoise:
+    """What the noise does to the scores of ``clusters`` clusters; the last four need the number of records.
+
+    Attributes:
+        empty_above_2_sigma: how many of the clusters would show more than 2 sigma if all were empty.
+        records_needed: records with which signal to noise would be 2.
+        signal_to_noise: average score over sigma; 1 to 3 is good, below 0.3 the ranking is mostly noise.
+        wrong_order: chance that a cluster with twice the average score and one with the average swap ranks.
+        noise_share: share of the clipped scores that is noise, if every second cluster is empty.
+        suggested_clusters: number of clusters that the records support at this noise.
+    """
+
+    clusters: int
+    empty_above_2_sigma: float
+    records_needed: int
+    records: int | None = None
+    signal_to_noise: float | None = None
+    wrong_order: float | None = None
+    noise_share: float | None = None
+    suggested_clusters: int | None = None
+
+
+def score_noise(sigma: float, *, clusters: int | None = None, records: int | None = None) -> ScoreNoise:
+    """Figures of ``ScoreNoise``; give one of the two numbers at least. The normal law stands for the
+    discrete.
+
+    Raises InputError when both are missing or one is below 1.
+    """
+    if clusters is None:
+        if records is None:
+            raise InputError("give the number of clusters or of records")
+        clusters = suggest_clusters(records, sigma)
+    if clusters < 1:
+        raise InputError(f"clusters must be at least 1, got {clusters}")
+    needed = math.ceil(SIGNAL_TO_NOISE * clusters * sigma)
+    noise = ScoreNoise(clusters, clusters * _normal_tail(2.0), needed)
+    if records is None:
+        return noise
+    suggested = suggest_clusters(records, sigma)
+    average = records / clusters
+    # The mean of a centred normal clipped at 0 is sigma / sqrt(2 pi).
+    clipped = 0.5 * clusters * sigma / math.sqrt(2.0 * math.pi)
+    return replace(
+        noise,
+        records=records,
+        signal_to_noise=average / sigma,
+        wrong_order=_normal_tail(average / (math.sqrt(2.0) * sigma)),
+        noise_share=clipped / (records + clipped),
+        suggested_clusters=suggested,
+    )
+
+
+def _normal_tail(z: float) -> float:
+    return 0.5 * math.erfc(z / math.sqrt(2.0))
