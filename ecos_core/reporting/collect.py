@@ -102,8 +102,17 @@ def collect(
 
 def result_row(row: Mapping[str, Any]) -> ResultRow:
     """A row of ``ecos demo --json`` and its like; accuracies are fractions."""
-    names = ("pool", "client", "sampler", "budget", "accuracy_mean", "accuracy_std", "epsilon", "delta")
-    return ResultRow(**{name: row.get(name) for name in names}, seeds=tuple(row["seeds"]))
+    return ResultRow(
+        pool=row["pool"],
+        client=row["client"],
+        sampler=row["sampler"],
+        budget=row["budget"],
+        accuracy_mean=row["accuracy_mean"],
+        accuracy_std=row["accuracy_std"],
+        seeds=tuple(row["seeds"]),
+        epsilon=row.get("epsilon"),
+        delta=row.get("delta"),
+    )
 
 
 def lake_summary(lake: Lake, snapshot: Snapshot) -> LakeSummary:
