@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from ecos_cli.local_services import free_port, running
 from ecos_core.labelling import Preannotation, export_handoff, import_handoff
 from ecos_core.lake.ingest import ingest
 from ecos_core.lake.lake import Lake
 from ecos_core.lake.sources import open_source
 from ecos_core.storage import Location, Manifest, write_manifest, write_shard
-from tests.integration.processes import free_port, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -72,11 +72,24 @@ def studio(
         "LABEL_STUDIO_PASSWORD": "a-long-password",
         "LABEL_STUDIO_USER_TOKEN": TOKEN,
     }
-    start = [ROOT / "deployments/label_studio/start.sh", folder / "data", batch[0].parent, str(port)]
-    address = f"http://127.0.0.1:{port}"
+    start = [
+        str(ROOT / "deployments/label_studio/start.sh"),
+        str(folder / "data"),
+        str(batch[0].parent),
+        str(port),
+    ]
+    url = f"http://127.0.0.1:{port}"
     with (
-        running(start, log=folder / "log.txt", health=f"{address}/health", env=account),
-        httpx.Client(base_url=address, headers={"Authorization": f"Token {TOKEN}"}, timeout=60) as client,
+        running(
+            "Label Studio",
+            start,
+            url=url,
+            health="/health",
+            log=folder / "log.txt",
+            environment=account,
+            wait_s=300,
+        ),
+        httpx.Client(base_url=url, headers={"Authorization": f"Token {TOKEN}"}, timeout=60) as client,
     ):
         yield client
 
