@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 from ecos_core.errors import BudgetExceeded, InputError
 from ecos_core.privacy.accounting import Spend, account
@@ -60,11 +60,11 @@ class Account:
         for event in events:
             self.by_requester[requester].append((when, event))
             if not shared:
-                self.merged[replace(event, count=1)] += event.count
+                self.merged[event.single] += event.count
 
     def total(self) -> list[GaussianEvent]:
         """Everything released, equal events counted together."""
-        return [replace(event, count=count) for event, count in self.merged.items()]
+        return [event.times(count) for event, count in self.merged.items()]
 
     def of(self, requester: str, since: float = -math.inf) -> list[GaussianEvent]:
         """What one requester got after ``since`` (seconds of the epoch)."""
