@@ -1,0 +1,1 @@
+"""Benchmarks: one file a claim; each has ``run(quick=False, ...) -> rows`` and names its peers."""

@@ -81,7 +81,10 @@ class ImageSet:
     def load(cls, path: Path) -> ImageSet:
         with np.load(path, allow_pickle=False) as arrays:
             return cls(
-                *(arrays[name] for name in ("sample_ids", "features", "labels", "domains")),
+                arrays["sample_ids"],
+                arrays["features"],
+                arrays["labels"],
+                arrays["domains"],
                 str(arrays["digest"]),
             )
 
@@ -167,7 +170,7 @@ class JobData:
     def pool(self) -> Any:
         """The clustered lake, an ``ArrayPool``."""
         from ecos_core.clustering import fit_kmeans, nearest
-        from ecos_core.sampling import ArrayPool
+        from ecos_core.sampling.pool import ArrayPool
 
         features = self.images.features[self.lake]
         centroids = fit_kmeans(features, self.grid.clusters, seed=self.job.seed).centroids
@@ -258,26 +261,26 @@ def planned_sigma(epsilon: float, delta: float) -> float:
     """The planner's sigma: one release, add/remove, no subsampling."""
     from ecos_core.privacy.planner import plan_sigma
 
-    return float(plan_sigma(epsilon, delta).sigma)
+    return plan_sigma(epsilon, delta).sigma
 
 
 @lru_cache(maxsize=64)
 def paper_sigma(epsilon: float, delta: float) -> float:
     """The sigma at which the paper's accounting with gamma = 0.8 gives ``epsilon``: 10 for 0.5821."""
-    from ecos_core.privacy.accounting import epsilon_paper
-    from ecos_core.privacy.events import GaussianEvent
     from scipy.optimize import brentq
 
+    from ecos_core.privacy.accounting import epsilon_paper
+    from ecos_core.privacy.events import histogram_event
+
     def excess(log_sigma: float) -> float:
-        event = GaussianEvent(sigma=math.exp(log_sigma), gamma=PAPER_GAMMA)
-        return float(epsilon_paper([event], delta)) - epsilon
+        return epsilon_paper([histogram_event(math.exp(log_sigma), gamma=PAPER_GAMMA)], delta) - epsilon
 
     return math.exp(brentq(excess, math.log(0.5), math.log(2000.0), xtol=1e-4))
 
 
 def select(data: JobData, sampler: str, budget: int, sigma: float | None, *, seed: int) -> list[str]:
     """Sample ids in the order picked."""
-    from ecos_core.sampling import SAMPLERS, SamplerConfig, Scores
+    from ecos_core.sampling.samplers import SAMPLERS, SamplerConfig, Scores
 
     scores = None
     config = SamplerConfig()

@@ -12,21 +12,17 @@ the lake (pool ``id+ood``) or not (``ood``). Features: EfficientNet-Lite0 at 128
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.grid import ImageSet
 from benchmarks.accuracy import default_home, make_grid, run_table
+from benchmarks.images import feature_file, read_tar, read_tree
 from ecos_core.errors import InputError
-from ecos_core.progress import Progress, ProgressSink, silent
-from ecos_core.storage import canonical_json, sha256_hex
+from ecos_core.progress import ProgressSink, silent
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 TAR_NAME = "pacs_128.tar"
-BATCH = 256
 HOW_TO_GET_IT = (
     f"put the tree PACS/<domain>/<class>/<file> or the file {TAR_NAME} there; PACS comes from its authors "
     "(Li et al., 'Deeper, Broader and Artier Domain Generalization', ICCV 2017; search for 'PACS dataset')"
@@ -75,35 +71,10 @@ def run(
 
 
 def prepare(data_root: Path, home: Path, *, image_size: int = 128, progress: ProgressSink = silent) -> Path:
-    """Features of all images, made once for each extractor and content. Raises InputError where PACS is
-    not.
-    """
-    from ecos_core.features import load_extractor
-
+    """The features of all images. Raises InputError where PACS is not."""
     source = find(data_root)
-    extractor = load_extractor(image_size=image_size)
-    listing = list(images(source))
-    digest = sha256_hex(
-        canonical_json([[domain, label, sha256_hex(content)] for domain, label, content in listing])
-    )
-    path = home / "bench" / "features" / f"pacs-{digest[:16]}-{extractor.fingerprint[:16]}.npz"
-    if path.exists():
-        return path
-    unique = {sha256_hex(content): (domain, label, content) for domain, label, content in reversed(listing)}
-    ids = sorted(unique)
-    blocks = []
-    for start in range(0, len(ids), BATCH):
-        progress(Progress("features", start, len(ids), "images"))
-        blocks.append(extractor.extract([unique[key][2] for key in ids[start : start + BATCH]]))
-    progress(Progress("features", len(ids), len(ids), "images"))
-    ImageSet(
-        np.array(ids),
-        np.concatenate(blocks),
-        np.array([unique[key][1] for key in ids]),
-        np.array([unique[key][0] for key in ids]),
-        sha256_hex(f"{digest} {extractor.fingerprint}".encode()),
-    ).save(path)
-    return path
+    images = read_tree(source, DOMAINS) if source.is_dir() else read_tar(source)
+    return feature_file("pacs", images, home, image_size=image_size, progress=progress)
 
 
 def find(data_root: Path) -> Path:
@@ -116,20 +87,3 @@ def find(data_root: Path) -> Path:
         if place.is_file() and tarfile.is_tarfile(place):
             return place
     raise InputError(f"{data_root}: no PACS here; {HOW_TO_GET_IT}")
-
-
-def images(source: Path) -> Iterator[tuple[str, str, bytes]]:
-    """(domain, class, the file's bytes) of every image, sorted by path."""
-    if source.is_dir():
-        for path in sorted(
-            path for domain in DOMAINS for path in (source / domain).glob("*/*") if path.is_file()
-        ):
-            yield path.parent.parent.name, path.parent.name, path.read_bytes()
-        return
-    with tarfile.open(source) as archive:
-        members = sorted((member for member in archive if member.isfile()), key=lambda member: member.name)
-        for member in members:
-            domain, label = member.name.split("/")[-3:-1]
-            file = archive.extractfile(member)
-            assert file is not None
-            yield domain, label, file.read()

@@ -97,7 +97,7 @@ def latex(rows: Sequence[dict[str, Any]], grid: Grid) -> str:
         parts.append(
             "\n".join(
                 [
-                    f"% pool: {pool}; accuracy in per cent, mean and standard deviation over seeds {list(grid.seeds)}",
+                    f"% {pool}; accuracy in per cent, mean and deviation over seeds {list(grid.seeds)}",
                     rf"\begin{{tabular}}{{lrr{'r' * (len(columns) - 3)}}}",
                     r"\toprule",
                     " & ".join(columns) + r" \\",
@@ -150,12 +150,9 @@ def plot(rows: Sequence[dict[str, Any]], grid: Grid, path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, len(grid.pools), figsize=(5.5 * len(grid.pools), 4), squeeze=False)
     for axis, pool in zip(axes[0], grid.pools, strict=True):
+        mean = [row for row in rows if (row["pool"], row["client"]) == (pool, AVERAGE)]
         for sampler in grid.samplers:
-            _draw(
-                axis,
-                sampler,
-                [r for r in rows if (r["pool"], r["client"], r["sampler"]) == (pool, AVERAGE, sampler)],
-            )
+            _draw(axis, sampler, [row for row in mean if row["sampler"] == sampler])
         axis.set_xscale("log")
         axis.set_xticks(grid.budgets, [f"{budget:,}" for budget in grid.budgets])
         axis.minorticks_off()

@@ -226,7 +226,10 @@ def ledger(
             "time": datetime.fromtimestamp(row.time, UTC).isoformat(timespec="seconds"),
             "requester": row.requester,
             "operation": row.operation,
-            "mechanisms": [event.to_dict() for event in row.events],
+            "mechanisms": "; ".join(
+                f"sigma {event.sigma:g} for {event.sensitivity:.4g}, gamma {event.gamma:g}, x{event.count}"
+                for event in row.events
+            ),
         }
         for row in statement.events
     ]
@@ -243,15 +246,12 @@ def ledger(
     }
     lines = [
         f"{row['sequence']:>6}  {row['time']}  {row['requester']:<16} {row['operation']:<16} "
-        + "; ".join(
-            f"sigma {event['sigma']:g}, sensitivity {event['sensitivity']:.4g}, gamma {event['gamma']:g}, x{event['count']}"
-            for event in row["mechanisms"]
-        )
+        f"{row['mechanisms']}"
         for row in rows
     ]
     lines.append(
-        f"{len(rows)} releases, epsilon {statement.epsilon_spent:.4f} of {statement.epsilon_limit:g} spent at delta "
-        f"{statement.delta:g} (autodp {statement.epsilon_autodp:.4f}); {left} more answers at sigma {sigma:g}"
+        f"{len(rows)} releases, epsilon {statement.epsilon_spent:.4f} of {statement.epsilon_limit:g} at "
+        f"delta {statement.delta:g} (autodp {statement.epsilon_autodp:.4f}); {left} more at sigma {sigma:g}"
     )
     emit(result, as_json=as_json, text="\n".join(lines))
 
@@ -285,8 +285,8 @@ def verify(home: HomeOption, as_json: JsonOption = False) -> None:
     }
     text = (
         f"verified: {report.entries} entries, {report.releases} releases, head {report.head[:16]}…\n"
-        f"epsilon {statement.epsilon_spent:.4f} of {statement.epsilon_limit:g} at delta {statement.delta:g}; autodp says "
-        f"{statement.epsilon_autodp:.4f}"
+        f"epsilon {statement.epsilon_spent:.4f} of {statement.epsilon_limit:g} at delta {statement.delta:g}; "
+        f"autodp says {statement.epsilon_autodp:.4f}"
     )
     emit(result, as_json=as_json, text=text)
 

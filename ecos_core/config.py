@@ -17,7 +17,7 @@ from ecos_core.sampling.config import SamplerConfig
 from ecos_core.training.config import TrainConfig
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-SamplerName = Literal["ecos", "ecos_paper", "random", "k_center", "proximity", "dsir", "balanced"]
+SamplerName = Literal["ecos", "ecos_paper", "random", "k_center", "proximity", "dsir", "oracle", "balanced"]
 
 
 class Settings(BaseModel):

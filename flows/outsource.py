@@ -8,15 +8,20 @@ from typing import Any
 from prefect import flow
 
 from ecos_core.config import IndexConfig, OutsourceConfig, PrivacyConfig
+from ecos_core.progress import Progress
 from ecos_core.stages.selecting import needs_scores
 from tasks.comparison import compare_and_report
 from tasks.indexing import extract_and_cluster, ingest_images
+from tasks.progress import on_terminal
 from tasks.sampling import select_subset
 from tasks.scoring import score_with_client
 from tasks.training import train_and_evaluate
 
 # The paper's own mechanism: Gaussian noise of sigma 10 on a fresh 80 % of the records.
 PAPER_MECHANISM = {"epsilon": None, "sigma": 10.0, "gamma": 0.8}
+
+# Rows of the table that are another's algorithm on other scores.
+ALGORITHMS = {"ecos_noise_free": "ecos"}
 
 # (lake, clustering id) -> {"scores": folder, "privacy": account}
 ScoreSource = Callable[[str, str], dict[str, Any]]
@@ -50,6 +55,7 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
     steps = [ingest_images(config.index)]
     cells: list[dict[str, Any]] = []
     samplers = [*config.samplers, *(name for name in sources if name not in config.samplers)]
+    total = len(config.seeds) * len(samplers) * len(config.budgets)
     for seed in config.seeds:
         indexed = extract_and_cluster(IndexConfig(**{**dict(config.index), "seed": seed, "recluster": True}))
         steps.append(indexed)
@@ -63,7 +69,7 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
                 indexed["clustering"],
                 f"{config.out}/selections",
                 budget=max(config.budgets),
-                sampler=sampler,
+                sampler=ALGORITHMS.get(sampler, sampler),
                 config=config.sampling,
                 seed=seed,
                 scores=answers[sampler]["scores"] if sampler in answers else None,
@@ -78,6 +84,7 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
                     test=config.test,
                 )
                 steps.append(trained)
+                on_terminal(Progress("select and train", len(cells) + 1, total, "selections"))
                 cells.append(
                     {
                         "sampler": sampler,

@@ -15,8 +15,9 @@ from prefect.cache_policies import NO_CACHE
 from ecos_core.config import OutsourceConfig
 from ecos_core.privacy.accounting import epsilon_paper
 from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency, GaussianEvent
-from ecos_core.reporting.collect import collect_report
+from ecos_core.reporting.data import Link
 from ecos_core.reporting.report import render_report
+from ecos_core.stages.reporting import outsourcing_report
 from ecos_core.storage import Location
 from tasks.artifacts import show_link, show_table, show_text
 from tasks.tracking import Run, run_address, tracked_run
@@ -33,17 +34,54 @@ def compare_and_report(config: OutsourceConfig, cells: list[dict[str, Any]], poo
         log_parent(run, config, cells)
         for row in rows:
             log_cell(config, run, row, cells_of(cells, row))
-        page = render_report(collect_report(config, cells, rows, mlflow_run=run_address(run)))
+        page = report_page(config, cells, rows, run_address(run))
         report = out / "report.html"
         report.write_bytes(page.encode())
         (out / "results.json").write_bytes(json.dumps(rows, indent=1).encode())
         run.files([report.path, (out / "results.json").path])
         address = run_address(run)
     show_table("results", [{k: v for k, v in row.items() if k != "runs"} for row in rows], "Accuracy by sampler and budget")
-    show_text("privacy", privacy_text(rows, cells), "What the client's data paid")
+    show_text("privacy", privacy_text(last_account(cells)), "What the client's data paid")
     if address.startswith("http"):
         show_link("mlflow-run", address, "MLflow run")
-    return {"rows": rows, "report": str(report), "mlflow_run": run.id, "mlflow_experiment": run.experiment}
+    return {
+        "rows": rows,
+        "report": str(report),
+        "privacy": last_account(cells),
+        "mlflow_run": run.id,
+        "mlflow_experiment": run.experiment,
+    }
+
+
+def report_page(config: OutsourceConfig, cells: list[dict[str, Any]], rows: list[dict[str, Any]], address: str) -> str:
+    """The report of the last seed's selections at the largest budget."""
+    shown = [cell for cell in cells if cell["seed"] == config.seeds[-1] and cell["budget"] == max(config.budgets)]
+    asked = [cell["scored"]["privacy"] for cell in shown if cell["sampler"] == "ecos" and cell["scored"]]
+    gathered = outsourcing_report(
+        config.index.lake,
+        shown[0]["clustering"],
+        {cell["sampler"]: cell["selection"]["selection"] for cell in shown},
+        title=f"Outsourced training: {config.tracking.experiment}",
+        rows=rows,
+        privacy=asked[0] if asked else None,
+        parameters={
+            "budgets": ", ".join(map(str, config.budgets)),
+            "seeds": ", ".join(map(str, config.seeds)),
+            "use": config.training.use.value,
+            "denoising": config.sampling.denoise,
+            "extractor": config.index.extractor.name,
+            "image size (px)": config.index.extractor.image_size,
+        },
+        digests={f"selection, {cell['sampler']}": cell["selection"]["digest"] for cell in shown},
+        links=[Link("MLflow run", address)] if address.startswith("http") else [],
+    )
+    return render_report(gathered)
+
+
+def last_account(cells: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The client's account after the last of its releases; None when no client was asked."""
+    charged = [cell["scored"]["privacy"] for cell in cells if cell["scored"] and cell["scored"]["privacy"]["sigma"] > 0]
+    return max(charged, key=lambda account: account["epsilon"], default=None)
 
 
 def summarise(cells: list[dict[str, Any]], *, client: str, pool: str) -> list[dict[str, Any]]:
@@ -89,10 +127,9 @@ def log_parent(run: Run, config: OutsourceConfig, cells: list[dict[str, Any]]) -
     run.params(config.model_dump(mode="json"))
     first = cells[0]
     run.inputs({"lake": (config.index.lake, first["clustering"])})
-    totals = [cell["scored"]["privacy"] for cell in cells if cell["scored"] and cell["scored"]["privacy"]["sigma"] > 0]
-    if totals:
-        last = max(totals, key=lambda account: account["epsilon"])
-        run.metrics(privacy_metrics(last))
+    account = last_account(cells)
+    if account is not None:
+        run.metrics(privacy_metrics(account))
 
 
 def privacy_metrics(account: dict[str, Any]) -> dict[str, float]:
@@ -140,13 +177,11 @@ def log_cell(config: OutsourceConfig, parent: Run, row: dict[str, Any], cells: l
             run.files([Path(cell["trained"]["model"])], f"model/seed{cell['seed']}")
 
 
-def privacy_text(rows: list[dict[str, Any]], cells: list[dict[str, Any]]) -> str:
+def privacy_text(account: dict[str, Any] | None) -> str:
     """The account in words, as Markdown."""
-    accounts = [cell["scored"]["privacy"] for cell in cells if cell["scored"] and cell["scored"]["privacy"]["sigma"] > 0]
-    if not accounts:
+    if account is None:
         return "No client was asked: no privacy was spent."
-    last = max(accounts, key=lambda account: account["epsilon"])
     return (
-        f"The client's data has paid **epsilon {last['epsilon']:.4g}** in all so far "
-        f"(autodp: {last['epsilon_autodp']:.4g}) at delta {last['delta']:g}, adjacency {last['adjacency']}."
+        f"The client's data has paid **epsilon {account['epsilon']:.4g}** in all so far "
+        f"(autodp: {account['epsilon_autodp']:.4g}) at delta {account['delta']:g}, adjacency {account['adjacency']}."
     )

@@ -8,7 +8,9 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import IndexConfig
+from ecos_core.lake.lake import Lake
 from ecos_core.stages import indexing
 from tasks.artifacts import show_table
 from tasks.progress import PrefectProgress
@@ -36,12 +38,18 @@ def extract_and_cluster(config: IndexConfig) -> dict[str, Any]:
     """Extract what is missing and cluster. Returns the clustering's id and figures."""
     began = time.perf_counter()
     progress = PrefectProgress()
-    features = indexing.extract(config.lake, config.extractor, engine=config.engine, progress=progress)
+    features = indexing.extract(config.lake, config.extractor, progress=progress)
     clustering = indexing.cluster(config.lake, features, config, progress=progress)
     return {
         "clustering": clustering.id,
         "fingerprint": clustering.fingerprint,
-        "clusters": len(clustering.cluster_sizes),
-        "images": int(clustering.cluster_sizes.sum()),
+        "clusters": clustering.clusters,
+        "images": clustering.rows,
         "seconds": time.perf_counter() - began,
     }
+
+
+@task(name="resolve clustering", cache_policy=NO_CACHE)
+def resolve_clustering(lake: str, clustering: str | None) -> str:
+    """The id of the named clustering, or of the lake's latest."""
+    return Clustering.open(Lake.open(lake), clustering).id

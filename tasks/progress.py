@@ -10,9 +10,21 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
-from ecos_core.progress import Progress
+from ecos_core.progress import Progress, ProgressSink, silent
 
 INTERVAL_S = 2.0
+_terminal: ProgressSink = silent
+
+
+def also_show(sink: ProgressSink) -> None:
+    """Send every report to ``sink`` too: the command that runs a flow in its own process draws bars with it."""
+    global _terminal
+    _terminal = sink
+
+
+def on_terminal(report: Progress) -> None:
+    """Report to the terminal alone, from a flow that keeps its own count."""
+    _terminal(report)
 
 
 def artifact_key(name: str) -> str:
@@ -29,6 +41,7 @@ class PrefectProgress:
         self._artifacts: dict[str, UUID] = {}
 
     def __call__(self, report: Progress, /) -> None:
+        _terminal(report)
         now = time.monotonic()
         began = self._began.setdefault(report.stage, now)
         ended = report.total is not None and report.done >= report.total

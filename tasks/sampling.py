@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.lake.lake import Lake
 from ecos_core.sampling.config import SamplerConfig
-from ecos_core.stages.selecting import select
+from ecos_core.stages.selecting import Choice, check_choice, select
 from ecos_core.storage import Location
 
 
@@ -33,16 +33,22 @@ def select_subset(
     stored = select(
         opened,
         Clustering.open(opened, clustering_id),
+        Choice(budget, sampler, config, seed),
+        Location.of(scores) if scores else None,
         Location.of(out),
-        budget=budget,
-        sampler=sampler,
-        config=config,
-        seed=seed,
-        scores=Location.of(scores) if scores else None,
+        named=True,
     )
     return {
         "selection": str(stored.folder),
         "digest": stored.digest,
-        "selected": stored.manifest.rows,
+        "selected": stored.rows,
         "seconds": time.perf_counter() - began,
     }
+
+
+@task(name="check choice", cache_policy=NO_CACHE)
+def check_before_asking(
+    lake: str, clustering_id: str, *, budget: int, sampler: str, config: SamplerConfig, seed: int
+) -> None:
+    """Fail in the first second, before privacy is spent, on what could not be chosen."""
+    check_choice(Choice(budget, sampler, config, seed), Clustering.open(Lake.open(lake), clustering_id))

@@ -1,8 +1,8 @@
 """Turn one request into one answer. Both transports call this and nothing else.
 
-Order: who asks and what the policy says (request and policy only), then the ledger (stored answer, budget), and only
-inside the ledger's transaction noise, then data. The receipt is made from what the ledger holds, so that a repeat,
-also after a restart, is the same bytes.
+Order: who asks and what the policy says (request and policy only), then the ledger (stored answer, budget),
+and only inside the ledger's transaction noise, then data. The receipt is made from what the ledger holds, so
+that a repeat, also after a restart, is the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ecos_core import __version__
 from ecos_core.client import protocol, wire
-from ecos_core.client.faults import RateLimited
+from ecos_core.client.faults import RateLimitedError
 from ecos_core.client.home import Home
 from ecos_core.client.keys import public_hex, sign_receipt
 from ecos_core.client.operations import score
@@ -96,7 +96,7 @@ class Engine:
     def answer(self, message: bytes, requester: str, operation: str | None = None) -> bytes:
         """The framed release for a framed request (of that ``operation``, when one is given).
 
-        Raises InputError (malformed), PolicyError, BudgetExceeded, RateLimited; nothing was spent then.
+        Raises InputError (malformed), PolicyError, BudgetExceeded, RateLimitedError; nothing was spent then.
         """
         task = self.check(message, requester, operation)
         key = sha256_hex(f"{requester}\n{task.request_digest}".encode())
@@ -177,7 +177,7 @@ class Engine:
         while recent and recent[0] <= now - 60.0:
             recent.popleft()
         if len(recent) >= self.policy.requests_per_minute:
-            raise RateLimited(self.policy.requests_per_minute)
+            raise RateLimitedError(self.policy.requests_per_minute)
         recent.append(now)
 
     def _wait(self, began: float) -> None:

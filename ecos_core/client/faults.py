@@ -1,4 +1,6 @@
-"""Errors as they cross to the other side, and back into the same errors there. The same for both transports."""
+"""Errors as they cross to the other side, and back into the same errors there. The same for both
+transports.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,14 @@ STATUS = {
 }
 
 
-class Unauthorised(PolicyError):
+class UnauthorisedError(PolicyError):
     """No valid token."""
 
     def __init__(self) -> None:
         super().__init__("the client does not know this token; ask the data owner for one")
 
 
-class WaitingForApproval(PolicyError):
+class WaitingForApprovalError(PolicyError):
     """The owner approves each request by hand and has not approved this one yet."""
 
     def __init__(self, digest: str) -> None:
@@ -36,7 +38,7 @@ class WaitingForApproval(PolicyError):
         )
 
 
-class RateLimited(RemoteError):
+class RateLimitedError(RemoteError):
     """Too many new requests in a minute; the same call succeeds later."""
 
     def __init__(self, limit: int) -> None:
@@ -57,15 +59,17 @@ class ErrorBody(BaseModel):
 
 
 def describe(error: Exception) -> ErrorBody:
-    """What may be told about an error. Unexpected ones are not told at all: their text could hold anything."""
+    """What may be told about an error. Unexpected ones are not told at all: their text could hold
+    anything.
+    """
     if isinstance(error, BudgetExceeded):
         numbers = {name: min(getattr(error, name), 1e308) for name in ("asked", "spent", "limit", "delta")}
         return ErrorBody(error="budget", message=str(error), **numbers)
     known: tuple[tuple[type[Exception], str], ...] = (
-        (Unauthorised, "unauthorised"),
-        (WaitingForApproval, "waiting"),
+        (UnauthorisedError, "unauthorised"),
+        (WaitingForApprovalError, "waiting"),
         (PolicyError, "forbidden"),
-        (RateLimited, "busy"),
+        (RateLimitedError, "busy"),
         (InputError, "invalid"),
     )
     for kind, word in known:

@@ -1,18 +1,19 @@
 """The client's folder: its key, policy, tokens, ledger, agreed extractors and private features.
 
-    policy.yaml   what the owner allows          key.pem       the signing key (600)
-    home.json     identity and data version      tokens.json   hashed tokens (600);  token: the first one (600)
-    ledger/       what was spent                 extractors/   <fingerprint>/extractor.json …, agreed with a lake
-    private_records.jsonl, private_features/<fingerprint>/    the images' list and features; never leave
+    policy.yaml, home.json     what the owner allows; identity and data version
+    key.pem, tokens.json       the signing key; the requesters' hashed tokens (both mode 600)
+    token                      the first requester's token (mode 600), to be given away
+    ledger/, extractors/       what was spent; what is agreed with the lakes
+    private_records.jsonl      the list of images           \\ these never leave
+    private_features/          one folder a fingerprint     /
 
-The home is bound to the images as they were when it was made, its *data version*: a random label, not derived from
-the content. An image that changed since is set aside, never silently used.
+The home is bound to the images as they were when it was made, its *data version*: a random label, not derived
+from the content. An image that changed since is set aside, never silently used.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import uuid
@@ -53,8 +54,8 @@ SECONDS_A_DAY = 86_400.0
 
 
 class Identity(Frozen):
-    """``home.json``: who this client is and which data it speaks for. ``images`` is the owner's folder (None: features
-    were given ready-made)."""
+    """``home.json``: who this client is and which data it speaks for. ``images`` is the owner's folder (None:
+    features were given ready-made)."""
 
     schema_version: int = SCHEMA_VERSION
     client_id: str
@@ -91,8 +92,8 @@ class Home:
         ledger = Ledger.open(self.path / "ledger")
         if ledger.delta != self.policy.delta:
             raise InputError(
-                f"policy.yaml: delta {self.policy.delta:g} differs from the ledger's {ledger.delta:g}, which never "
-                "changes; put the ledger's back"
+                f"policy.yaml: delta {self.policy.delta:g} differs from the ledger's {ledger.delta:g}, which "
+                "never changes; put the ledger's back"
             )
         if ledger.limits != limits_of(self.policy):
             ledger.set_limits(limits_of(self.policy))
@@ -132,9 +133,11 @@ def init_home(
     units: Path | None = None,
     progress: ProgressSink = silent,
 ) -> Home:
-    """Make a client for the images in a folder, and its features for every agreed extractor (features.Extractor).
+    """Make a client for the images in a folder, and its features for every agreed extractor
+    (features.Extractor).
 
-    Interrupted, the same call goes on where it was. Raises InputError when there is a client for other images.
+    Interrupted, the same call goes on where it was. Raises InputError when there is a client for other
+    images.
     """
     if (path / "home.json").exists():
         home = open_home(path)
@@ -160,9 +163,11 @@ def init_home_from_features(
     labels: Sequence[str | None] | None = None,
     units: Sequence[str] | None = None,
 ) -> Home:
-    """Make a client from features float [n, d] computed elsewhere (a table, a text encoder, the owner's pipeline).
+    """Make a client from features float [n, d] computed elsewhere (a table, a text encoder, the owner's
+    pipeline).
 
-    ``fingerprint`` names the extractor both sides agreed on. Raises InputError for features that are not finite.
+    ``fingerprint`` names the extractor both sides agreed on. Raises InputError for features that are not
+    finite.
     """
     if features.ndim != 2 or not np.isfinite(features).all():
         raise InputError("features: a table [n, d] of finite numbers is needed")
@@ -202,7 +207,8 @@ def complete_features(home: Home, progress: ProgressSink = silent) -> None:
         kept = home.path / "extractors" / fingerprint
         if not (kept / "extractor.json").exists():
             raise InputError(
-                f"policy.yaml: extractor '{fingerprint}' is not in this home; add it with  ecos client extractor add"
+                f"policy.yaml: extractor '{fingerprint}' is not in this home; "
+                "add it with  ecos client extractor add"
             )
         from ecos_core.features.extractor import load_saved
 
@@ -244,7 +250,7 @@ def _make_home(path: Path, policy: Policy, records: Sequence[PrivateRecord], ima
         Location.of(building / "home.json").write_bytes(json.dumps(identity.model_dump(), indent=1).encode())
         if path.exists():
             path.rmdir()
-        os.replace(building, path)
+        building.replace(path)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise

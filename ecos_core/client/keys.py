@@ -1,7 +1,7 @@
 """Ed25519 keys: the client signs receipts with its own; a requester's is derived from its token.
 
-Deriving the requester's key means that one secret, the token, serves both transports, while the client keeps only the
-token's hash and the public key: neither lets its reader ask in the requester's name.
+Deriving the requester's key means that one secret, the token, serves both transports, while the client keeps
+only the token's hash and the public key: neither lets its reader ask in the requester's name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from ecos_core.errors import InputError, IntegrityError
 
 
 def create_key(path: Path) -> Ed25519PrivateKey:
-    """Make a new signing key and store it, readable by its owner only. Raises InputError when there is one."""
+    """Make a new signing key and store it, readable by its owner only. Raises InputError when there is
+    one.
+    """
     key = Ed25519PrivateKey.generate()
     text = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -98,8 +100,8 @@ def verify_receipt(
 ) -> None:
     """Check the signature and whatever is given. Raises IntegrityError at the first thing that differs.
 
-    ``public_key``: the key that the requester knows to be the client's; without it the receipt only proves that
-    whoever holds the key inside it said so.
+    ``public_key``: the key that the requester knows to be the client's; without it the receipt only proves
+    that whoever holds the key inside it said so.
     """
     where = f"receipt {receipt.sequence} of client {receipt.client_id}"
     for what, expected, found in (

@@ -1,8 +1,8 @@
 """The owner's rules, in a YAML file that its owner can read and edit.
 
-Every refusal depends on the request, the ledger and this file only. Whatever the rules need to know about the data
-(is there enough of it for so many clusters?) is the owner's own statement here, never a measurement: under
-add/remove adjacency even the number of records is private.
+Every refusal depends on the request, the ledger and this file only. Whatever the rules need to know about the
+data (is there enough of it for so many clusters?) is the owner's own statement here, never a measurement:
+under add/remove adjacency even the number of records is private.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Policy(BaseModel):
     epsilon_per_requester: Positive | None = None
     refresh_days: Positive | None = None
     requesters: Literal["all"] | list[Name] = "all"
-    operations: list[Operation] = Field(default_factory=lambda: ["score"])
-    extractors: list[Fingerprint] = Field(default_factory=list)
+    operations: list[Operation] = ["score"]
+    extractors: list[Fingerprint] = []
     adjacency: Adjacency = "add-remove"
     smallest_sigma: Positive = 1.0
     stated_records: Annotated[int, Field(gt=0)] | None = None
@@ -91,37 +91,53 @@ class Policy(BaseModel):
 
 
 TEMPLATE = """\
-# What others may ask of the private images in this folder, and how much it may cost. Edit, then restart
-# `ecos client serve`. Nothing here is ever measured from the images: state what you are willing to state.
+# What others may ask of the private images in this folder, and how much it may cost.
+# Edit, then restart `ecos client serve`. Nothing here is ever measured from the images: state what
+# you are willing to state.
 
-# --- The budget: what everyone together may learn, for as long as this data exists -------------------------------
-epsilon: {epsilon:g}              # the hard limit; smaller protects more. 1 or less is strong, above 10 is weak
+# --- The budget: what everyone together may learn, for as long as this data exists ---
+# The hard limit. Smaller protects more: 1 or less is strong, above 10 is weak.
+epsilon: {epsilon:g}
+# The chance that the promise fails; far below 1 / number of images. It can not be changed later.
 delta: {delta:g}
-epsilon_per_requester: {epsilon_per_requester}  # a number: no requester alone may use up more than this
-refresh_days: {refresh_days}         # a number: what a requester spent longer ago no longer counts against that limit
+# A number: no requester alone may use up more than this. null: only the limit above counts.
+epsilon_per_requester: {epsilon_per_requester}
+# A number: what a requester spent longer ago than this no longer counts against its own limit.
+refresh_days: {refresh_days}
 
-# --- Who may ask what ----------------------------------------------------------------------------------------------
-requesters: {requesters}            # everyone with a token, or a list of names:  [first]
-operations: {operations}        # score: how many images lie near each point of a list; label: labels for public
-                           # images from private neighbours; label-histogram: labels per cluster; evaluate: how
-                           # many images a model gets right
+# --- Who may ask what ---
+# Everyone with a token (all), or a list of names: [first, cloud-b]
+requesters: {requesters}
+# score: how many images lie nearest to each point of a list; label: labels for public images from their
+# private neighbours; label-histogram: labels per cluster; evaluate: how many images a model gets right.
+operations: {operations}
+# What makes the features; requests for any other are refused. `ecos client extractor add` adds one.
 extractors: {extractors}
-approval: {approval}        # manual: every new request waits for `ecos client approve`
+# manual: every new request waits for `ecos client approve`.
+approval: {approval}
 
-# --- What one request may look like -----------------------------------------------------------------------------
-adjacency: {adjacency}      # what is protected: add-remove or replace (one image), unit (all images of one person)
-smallest_sigma: {smallest_sigma:g}          # the least noise of one answer, in images
-stated_records: {stated_records}       # the order of magnitude of images held, as you choose to state it; null: not stated
-minimum_records: {minimum_records}       # with fewer images than this the service does not start
-clusters_per_record: {clusters_per_record:g}   # most points of one request, as a share of stated_records
-clusters_at_most: {clusters_at_most}     # most points of one request, whatever is stated
-requests_per_minute: {requests_per_minute}    # new requests of one requester; repeats are free and not counted
+# --- What one request may look like ---
+# What is protected: add-remove or replace (one image), unit (all images of one person or device).
+adjacency: {adjacency}
+# The least noise of one answer, in images.
+smallest_sigma: {smallest_sigma:g}
+# The order of magnitude of images held, as you choose to state it to requesters; null: not stated.
+stated_records: {stated_records}
+# With fewer usable images than this the service does not start.
+minimum_records: {minimum_records}
+# Most points of one request: as a share of stated_records, and whatever is stated.
+clusters_per_record: {clusters_per_record:g}
+clusters_at_most: {clusters_at_most}
+# New requests of one requester; repeats are free and not counted.
+requests_per_minute: {requests_per_minute}
 largest_request_mb: {largest_request_mb:g}
 
-# --- How it is answered ------------------------------------------------------------------------------------------
-answer_after_seconds: {answer_after_seconds:g}    # every new answer leaves this long after it was asked, so that its time tells nothing
-largest_model_mb: {largest_model_mb:g}       # for evaluate
-model_seconds: {model_seconds}          # for evaluate: how long a model may compute
+# --- How it is answered ---
+# Every new answer leaves this many seconds after it was begun, so that its time tells nothing.
+answer_after_seconds: {answer_after_seconds:g}
+# For evaluate: the largest model, and how long it may compute.
+largest_model_mb: {largest_model_mb:g}
+model_seconds: {model_seconds}
 """
 
 

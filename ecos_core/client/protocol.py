@@ -1,7 +1,8 @@
-"""What the two sides say to each other: requests, releases and receipts. All frozen, all checked when they are made.
+"""What the two sides say to each other: requests, releases and receipts. All frozen, all checked when they
+are made.
 
-A request carries no nonce: asking the same again is the same request, has the same digest, and gets the stored
-answer back for nothing.
+A request carries no nonce: asking the same again is the same request, has the same digest, and gets the
+stored answer back for nothing.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ class ScoreParameters(Frozen):
 class ScoreRequest:
     """Ask for the centroid coverage scores of ``centroids`` (float32 [R, d], finite, all different).
 
-    ``sigma``: standard deviation of the discrete Gaussian, in records; ``gamma``: each record counts with this
-    probability (1: all of them); ``fingerprint``: of the extractor that made the features the centroids live in.
+    ``sigma``: standard deviation of the discrete Gaussian, in records; ``gamma``: each record counts with
+    this probability (1: all of them); ``fingerprint``: of the extractor that made the features the centroids
+    live in.
     """
 
     parameters: ScoreParameters
@@ -129,8 +131,8 @@ class Receipt(Frozen):
     """The client's signed word on what it released and what that brought its ledger to.
 
     ``data_version`` is a random label; ``sequence`` the ledger's entry, ``counter`` its monotonic counter and
-    ``chain_hash`` its head after the entry, so that a client that forgets is found out. ``epsilon`` (exact) and
-    ``epsilon_autodp`` are totals at ``delta`` after this release, ``epsilon_release`` this one's alone.
+    ``chain_hash`` its head after the entry, so that a client that forgets is found out. ``epsilon`` (exact)
+    and ``epsilon_autodp`` are totals at ``delta`` after this release, ``epsilon_release`` this one's alone.
     """
 
     version: Literal[1] = 1
@@ -158,7 +160,9 @@ class Receipt(Frozen):
 
 @dataclass(frozen=True, eq=False)
 class ScoreRelease:
-    """A client's answer: ``counts`` int64 [R], noised, may be negative. Nothing else of the client's leaves it."""
+    """A client's answer: ``counts`` int64 [R], noised, may be negative. Nothing else of the client's leaves
+    it.
+    """
 
     counts: Integers
     sigma: float
@@ -174,9 +178,11 @@ class ScoreRelease:
 
 
 class ClientInfo(Frozen):
-    """What a client tells an authenticated requester. All of it is the owner's statement or the ledger's state.
+    """What a client tells an authenticated requester. All of it is the owner's statement or the ledger's
+    state.
 
-    ``stated_records`` is the order of magnitude the owner chose to state (None: not stated), never a measurement.
+    ``stated_records`` is the order of magnitude the owner chose to state (None: not stated), never a
+    measurement.
     """
 
     client_id: str

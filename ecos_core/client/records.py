@@ -1,7 +1,7 @@
 """The private images: what lies in the owner's folder, and the features of each, cached in the client's home.
 
-Everything here is private and stays on the client: file names, labels, counts and features. Names of files that hold
-them begin with ``private_``.
+Everything here is private and stays on the client: file names, labels, counts and features. Names of files
+that hold them begin with ``private_``.
 """
 
 from __future__ import annotations
@@ -60,10 +60,11 @@ class PrivateFeatures:
 def scan_images(
     folder: Path, units: Path | None = None, progress: ProgressSink = silent
 ) -> list[PrivateRecord]:
-    """List the images under ``folder``: flat, ``class/file`` or ``domain/class/file``; the class is the file's folder.
+    """List the images under ``folder``: flat, ``class/file`` or ``domain/class/file``; the class is the
+    file's folder.
 
-    ``units``: a CSV of ``file,unit`` that says whose image each one is (default: each is its own). Equal files are
-    kept once, as one record. Raises InputError when there is nothing, or the table misses a file.
+    ``units``: a CSV of ``file,unit`` that says whose image each one is (default: each is its own). Equal
+    files are kept once, as one record. Raises InputError when there is nothing, or the table misses a file.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images")

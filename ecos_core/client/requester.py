@@ -1,7 +1,7 @@
 """The cloud's side: ask a client over HTTP, check the signature of what comes back.
 
-Only failures that may pass are retried (connection refused, timeout, 408, 429, 502, 503 before the client, 504):
-asking again is safe because the client answers a repeat with the stored answer, for nothing.
+Only failures that may pass are retried (connection refused, timeout, 408, 429, 502, 503 before the client,
+504): asking again is safe because the client answers a repeat with the stored answer, for nothing.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ _MAY_PASS = (408, 425, 429, 502, 504)
 
 
 class ClientConnection:
-    """A client at ``url`` (http:// or https://), asked in the name of ``token``'s holder. Use as a context manager.
+    """A client at ``url`` (http:// or https://), asked in the name of ``token``'s holder. Use as a context
+    manager.
 
     ``public_key``: the client's key (hex), when it is known; otherwise the first answer's key is held on to.
-    ``authority``: a PEM file that signed the client's certificate; ``certificate``, ``certificate_key``: PEM files of
-    our own, for mutual TLS. ``timeout_s`` is for one attempt. Proxies from the environment are ignored.
+    ``authority``: a PEM file that signed the client's certificate; ``certificate``, ``certificate_key``: PEM
+    files of our own, for mutual TLS. ``timeout_s`` is for one attempt. Proxies from the environment are
+    ignored.
     Raises InputError for an address that cannot be.
     """
 
@@ -95,8 +97,8 @@ class ClientConnection:
     ) -> ScoreRelease:
         """Noised coverage scores of ``centroids`` [R, d]; the receipt is verified.
 
-        Raises InputError, PolicyError, BudgetExceeded (nothing was spent); RemoteError (down, slow: ask again, a
-        repeat is free); IntegrityError when the answer is not what the client signed.
+        Raises InputError, PolicyError, BudgetExceeded (nothing was spent); RemoteError (down, slow: ask
+        again, a repeat is free); IntegrityError when the answer is not what the client signed.
         """
         request = score_request(
             centroids, sigma=sigma, fingerprint=fingerprint, adjacency=adjacency, gamma=gamma
@@ -181,7 +183,9 @@ class ClientConnection:
 
 
 def retry(call: Callable[[], bytes], attempts: int) -> bytes:
-    """Call until it succeeds, fails for good, or has been tried ``attempts`` times; the pause doubles each time."""
+    """Call until it succeeds, fails for good, or has been tried ``attempts`` times; the pause doubles each
+    time.
+    """
     for attempt in range(1, attempts + 1):
         try:
             return call()

@@ -18,7 +18,9 @@ CONNECTIONS = 64
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM files: our certificate and key; ``clients``: the authority whose certificates requesters must show."""
+    """PEM files: our certificate and key; ``clients``: the authority whose certificates requesters must
+    show.
+    """
 
     certificate: Path
     key: Path
@@ -36,8 +38,8 @@ def serve(
 ) -> None:
     """Answer until the process is told to stop. ``ready`` gets the address once the port is open.
 
-    Raises InputError when the port is taken, a certificate cannot be read, or the address is beyond this machine
-    without TLS.
+    Raises InputError when the port is taken, a certificate cannot be read, or the address is beyond this
+    machine without TLS.
     """
     import uvicorn
 
@@ -45,8 +47,8 @@ def serve(
 
     if tls is None and not is_loopback(host) and not allow_clear_text:
         raise InputError(
-            f"--host {host}: beyond this machine tokens must not travel in clear text; give --tls-certificate and "
-            "--tls-key, or --allow-clear-text behind a proxy that does TLS"
+            f"--host {host}: beyond this machine tokens must not travel in clear text; give "
+            "--tls-certificate and --tls-key, or --allow-clear-text behind a proxy that does TLS"
         )
     listener = _listen(host, port)
     config = uvicorn.Config(

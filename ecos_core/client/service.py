@@ -1,4 +1,5 @@
-"""The client over HTTP. It decides nothing: it reads a bounded body, finds out who asks, and calls the engine.
+"""The client over HTTP. It decides nothing: it reads a bounded body, finds out who asks, and calls the
+engine.
 
 Sizes, status codes and error texts depend on the request and the ledger only.
 """
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from ecos_core import __version__
 from ecos_core.client.engine import Engine
-from ecos_core.client.faults import STATUS, ErrorBody, Unauthorised, describe
+from ecos_core.client.faults import STATUS, ErrorBody, UnauthorisedError, describe
 from ecos_core.client.protocol import PROTOCOL_VERSION, ClientInfo, Frozen
 from ecos_core.client.wire import MEDIA_TYPE
 from ecos_core.errors import EcosError
@@ -32,7 +33,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         (401, "No valid token."),
         (
             403,
-            "The policy forbids it, it waits for approval, or the budget does not allow it; nothing was spent.",
+            "The policy, the owner or the budget does not allow it; nothing was spent.",
         ),
         (408, "The body came too slowly."),
         (413, "The body is larger than the policy allows."),
@@ -116,7 +117,7 @@ def _requester(engine: Engine, request: Request) -> str:
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     name = engine.tokens.who(token.strip()) if kind.lower() == "bearer" else None
     if name is None:
-        raise Unauthorised
+        raise UnauthorisedError
     return name
 
 

@@ -1,7 +1,7 @@
 """Who may knock: one secret token a requester, kept as a hash and a public key.
 
-A token is 256 random bits, so a plain SHA-256 is enough to store it (nothing can be guessed); comparison takes
-constant time.
+A token is 256 random bits, so a plain SHA-256 is enough to store it (nothing can be guessed); comparison
+takes constant time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class _Stored(Frozen):
 
 
 class TokenStore:
-    """The requesters of one client, in a JSON file of mode 600. Re-read when it changes, so no restart is needed."""
+    """The requesters of one client, in a JSON file of mode 600. Re-read when it changes, so no restart is
+    needed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,8 +1,8 @@
 """One framed message: a JSON header and raw little-endian arrays behind it.
 
-Layout: 8 bytes of magic, 4 bytes of header length (unsigned, little-endian), the header, then the arrays in the
-order that the header's ``arrays`` lists them, with nothing between or after. Nothing is ever executed or unpickled,
-and every length is checked against the bytes that are there before an array is made.
+Layout: 8 bytes of magic, 4 bytes of header length (unsigned, little-endian), the header, then the arrays in
+the order that the header's ``arrays`` lists them, with nothing between or after. Nothing is ever executed or
+unpickled, and every length is checked against the bytes that are there before an array is made.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ MEDIA_TYPE = "application/octet-stream"
 HEADER_LIMIT = 65_536
 ARRAYS_LIMIT = 4
 _LENGTH = struct.Struct("<I")
-_DTYPES = {"<f4": np.dtype("<f4"), "<i8": np.dtype("<i8"), "<u4": np.dtype("<u4"), "|u1": np.dtype("|u1")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "<f4": np.dtype("<f4"),
+    "<i8": np.dtype("<i8"),
+    "<u4": np.dtype("<u4"),
+    "|u1": np.dtype("|u1"),
+}
 
 
 def encode(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

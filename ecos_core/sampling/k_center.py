@@ -27,6 +27,7 @@ Doubles = npt.NDArray[np.float64]
 _TIE = 1e-12
 _FRONT_ROWS = (256, 2048)
 _CHUNK_ROWS = 4096
+_BLOCK_ROWS = 512
 _PICKED = -1.0
 
 
@@ -190,25 +191,25 @@ class _Search:
             candidates = np.flatnonzero(inside)
             outside = self.squared[~inside]
             ceiling = float(outside.max()) if len(outside) else -np.inf
-            self._update(candidates[self.seen[candidates] < self.count])
+            stale = candidates[self.seen[candidates] < self.count]
+            self._update(stale)
+            if len(stale) and len(candidates) > 4 * self.front_rows:
+                continue  # bounds that were equal (infinite at first) now differ: cut again
             values = self.squared[candidates]
             if values.max() - self.tie > ceiling:
                 return candidates[values > ceiling], ceiling
 
     def _update(self, stale: Integers) -> None:
-        """Bring rows up to date: matrix products with the centres they have missed, grouped by how many."""
-        stamps = self.seen[stale]
-        for stamp in np.unique(stamps):
-            group = stale[stamps == stamp]
-            missed = self.centres[stamp : self.count]
-            missed_norms = self.centre_norms[stamp : self.count]
-            for start in range(0, len(group), _CHUNK_ROWS):
-                part = group[start : start + _CHUNK_ROWS]
-                products = self.rows[part].astype(np.float64) @ missed.T
-                products *= -2.0
-                products += missed_norms
-                nearest = products.min(axis=1) + self.norms[part]
-                alive = self.squared[part] != _PICKED
-                fresh = np.minimum(self.squared[part], np.maximum(nearest, 0.0))
-                self.squared[part] = np.where(alive, fresh, _PICKED)
+        """Bring rows up to date: blocks of rows that have missed about as many centres, one matrix product each."""
+        stale = stale[np.argsort(self.seen[stale], kind="stable")]
+        for start in range(0, len(stale), _BLOCK_ROWS):
+            part = stale[start : start + _BLOCK_ROWS]
+            # Centres that some rows of the block have seen already change nothing.
+            missed = slice(int(self.seen[part[0]]), self.count)
+            products = self.rows[part].astype(np.float64) @ self.centres[missed].T
+            products *= -2.0
+            products += self.centre_norms[missed]
+            nearest = np.maximum(products.min(axis=1) + self.norms[part], 0.0)
+            alive = self.squared[part] != _PICKED
+            self.squared[part] = np.where(alive, np.minimum(self.squared[part], nearest), _PICKED)
         self.seen[stale] = self.count

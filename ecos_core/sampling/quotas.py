@@ -94,7 +94,8 @@ def _divisor_order(shares: Weights, held: Integers, free: Integers, budget: int)
 
 
 def relative(weights: npt.NDArray[Any]) -> Weights:
-    """Weights over the largest; positive ones stay far enough above 0 to be divided by any number of seats."""
+    """Weights over the largest; positive ones stay far enough above 0 to be divided by any number of
+    seats."""
     shares = np.asarray(weights, dtype=np.float64)
     return np.where(shares > 0, np.maximum(shares / max(shares.max(initial=0.0), _TINY), _TINY), 0.0)
 

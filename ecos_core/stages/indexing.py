@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ecos_core.clustering.clustering import Clustering, cluster_lake
 from ecos_core.config import ExtractorConfig, ImageSource, IndexConfig
-from ecos_core.features.extraction import FeatureSet, extract_lake
+from ecos_core.features.extraction import extract_lake
 from ecos_core.features.extractor import load_extractor
+from ecos_core.features.feature_set import FeatureSet
+from ecos_core.features.lake_projection import fit_lake_projection
 from ecos_core.lake.ingest import IngestReport, ingest
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import ProgressSink, silent
@@ -23,11 +25,13 @@ def ingest_source(lake: str, source: ImageSource, *, progress: ProgressSink = si
     )
 
 
-def extract(lake: str, config: ExtractorConfig, *, engine: str = "local", progress: ProgressSink = silent) -> FeatureSet:
+def extract(lake: str, config: ExtractorConfig, *, progress: ProgressSink = silent) -> FeatureSet:
     """Extract what is missing of the lake's newest snapshot."""
     opened = Lake.open(lake)
     extractor = load_extractor(config.name, image_size=config.image_size, weights=config.weights)
-    return extract_lake(opened, extractor, projection=config.projection, engine=engine, progress=progress)
+    if config.projection is not None:
+        extractor = extractor.with_projection(fit_lake_projection(opened, extractor, config.projection, progress=progress))
+    return extract_lake(opened, extractor, progress=progress)
 
 
 def cluster(lake: str, features: FeatureSet, config: IndexConfig, *, progress: ProgressSink = silent) -> Clustering:

@@ -95,7 +95,7 @@ def write_scores(
     """Write ``counts`` int64 [R] of a clustering with their privacy account."""
     import pyarrow as pa
 
-    sizes = clustering.cluster_sizes
+    sizes = clustering.statistics.sizes
     table = pa.table(
         {
             "cluster": pa.array(np.arange(len(sizes)), pa.int32()),

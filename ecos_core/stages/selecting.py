@@ -9,13 +9,11 @@ from ecos_core.clustering.clustering import Clustering
 from ecos_core.clustering.pool import LakePool
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake
-from ecos_core.sampling.config import SamplerConfig
-from ecos_core.sampling.samplers import SAMPLERS
+from ecos_core.sampling.config import SamplerConfig, Scores
+from ecos_core.sampling.samplers import NEED_SCORES, sampler_named
 from ecos_core.sampling.store import KIND, write_selection
 from ecos_core.stages.scoring import read_scores
 from ecos_core.storage import Location, Manifest, canonical_json, read_manifest, sha256_hex
-
-SCORED = frozenset({"ecos", "ecos_paper", "ecos_noise_free", "proximity", "dsir"})
 
 
 @dataclass(frozen=True)
@@ -29,51 +27,78 @@ class StoredSelection:
     def digest(self) -> str:
         return self.manifest.digest
 
+    @property
+    def rows(self) -> int:
+        """Images chosen."""
+        return int(self.manifest.summary["samples"])
+
 
 def needs_scores(sampler: str) -> bool:
     """Whether the sampler works from a client's answer."""
-    return sampler in SCORED
+    return sampler in NEED_SCORES
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to choose and how: everything of a selection but the client's answer."""
+
+    budget: int
+    sampler: str
+    config: SamplerConfig
+    seed: int
+
+    def parameters(self) -> dict[str, Any]:
+        return {"sampler": self.sampler, "budget": self.budget, "seed": self.seed, **self.config.parameters()}
+
+
+def check_choice(choice: Choice, clustering: Clustering) -> None:
+    """Before a client is asked and privacy is spent: raises InputError for what could not be chosen."""
+    sampler_named(choice.sampler)
+    if choice.budget <= 0:
+        raise InputError(f"--budget {choice.budget}: at least 1 image is needed")
+    if choice.budget > clustering.rows and not choice.config.allow_fewer:
+        raise InputError(
+            f"--budget {choice.budget:,}: the lake holds {clustering.rows:,} images; ask for at most that many"
+        )
 
 
 def select(
-    lake: Lake,
-    clustering: Clustering,
-    folder: Location,
-    *,
-    budget: int,
-    sampler: str,
-    config: SamplerConfig,
-    seed: int,
-    scores: Location | None,
+    lake: Lake, clustering: Clustering, choice: Choice, scores: Location | None, folder: Location, *, named: bool = False
 ) -> StoredSelection:
-    """Choose ``budget`` samples into ``folder/<name>``, named by what goes in, so that a repeat is found finished.
+    """Choose into ``folder``, or with ``named`` into a folder of it that is named by what goes in.
 
-    Raises InputError for a budget the lake cannot fill, and for a sampler without the scores it needs.
+    What is finished there is returned as it is. Raises InputError for a budget that the lake cannot fill, a sampler
+    without the scores it needs, and a folder that holds another selection.
     """
-    if needs_scores(sampler) and scores is None:
-        raise InputError(f"sampler '{sampler}' works from a client's scores; name the client")
-    inputs = {"clustering": clustering.id}
-    values = None
-    if scores is not None and needs_scores(sampler):
-        stored, values = read_scores(scores)
-        if stored.manifest.inputs["clustering"] != clustering.id:
-            raise InputError(f"{scores}: these scores answer another clustering; ask the client for this one")
-        inputs["scores"] = stored.manifest.digest
-    parameters: dict[str, Any] = {
-        "sampler": sampler,
-        "budget": budget,
-        "seed": seed,
-        **config.parameters(),
-    }
-    target = folder / selection_name(sampler, budget, inputs, parameters)
+    check_choice(choice, clustering)
+    inputs, values = _inputs(clustering, choice, scores)
+    target = folder / selection_name(choice, inputs) if named else folder
     if (target / "manifest.json").exists():
-        return StoredSelection(target, read_manifest(target, KIND))
-    pool = LakePool(lake, clustering)
-    chosen = SAMPLERS[sampler](pool, budget, scores=values, config=config, seed=seed)
-    write_selection(target, chosen, parameters=parameters, inputs=inputs)
+        manifest = read_manifest(target, KIND)
+        if manifest.inputs != inputs or manifest.parameters != choice.parameters():
+            raise InputError(f"{target}: holds another selection, which is kept; choose another folder")
+        return StoredSelection(target, manifest)
+    pool = LakePool.open(lake, clustering.id)
+    chosen = sampler_named(choice.sampler)(pool, choice.budget, scores=values, config=choice.config, seed=choice.seed)
+    write_selection(target, chosen, parameters=choice.parameters(), inputs=inputs)
     return StoredSelection(target, read_manifest(target, KIND))
 
 
-def selection_name(sampler: str, budget: int, inputs: dict[str, str], parameters: dict[str, Any]) -> str:
+def _inputs(
+    clustering: Clustering, choice: Choice, scores: Location | None
+) -> tuple[dict[str, str], Scores | None]:
+    inputs = {"clustering": clustering.id, "extractor": clustering.fingerprint, "lake": clustering.snapshot_id}
+    if not needs_scores(choice.sampler):
+        return inputs, None
+    if scores is None:
+        raise InputError(f"sampler '{choice.sampler}' works from a client's scores; name the client")
+    stored, values = read_scores(scores)
+    if stored.manifest.inputs["clustering"] != clustering.id:
+        raise InputError(f"{scores}: these scores answer another clustering; ask the client for this one")
+    return {**inputs, "scores": stored.manifest.digest}, values
+
+
+def selection_name(choice: Choice, inputs: dict[str, str]) -> str:
     """A folder name that is the same for the same inputs and parameters."""
-    return f"{sampler}-{budget}-{sha256_hex(canonical_json([inputs, parameters]))[:12]}"
+    digest = sha256_hex(canonical_json([inputs, choice.parameters()]))
+    return f"{choice.sampler}-{choice.budget}-{digest[:12]}"

@@ -107,8 +107,11 @@ class Location:
             _write_local(self.path, data)
             return
         filesystem, path = self._remote
-        with _remote_errors(self.url):
-            filesystem.pipe_file(path, data)
+        try:
+            with _remote_errors(self.url):
+                filesystem.pipe_file(path, data)
+        except FileNotFoundError as error:
+            raise InputError(f"{self.url}: no such bucket; make it first, or check the address") from error
 
     def make_folder(self) -> None:
         """Make the folder and its parents; object stores have none."""

@@ -183,30 +183,25 @@ def lake_features(
 ) -> NDArray[np.float32]:
     """Stored features float32 [n, d] of the given samples, in their order.
 
-    Raises InputError when this extractor never saw this snapshot.
+    Raises InputError when this extractor never saw this snapshot, or could not read one of the samples.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    folder = lake.folder("features") / fingerprint
-    manifest = read_manifest(folder / "snapshots", "features", f"{snapshot.id}.json")
+    from ecos_core.features.feature_set import FeatureSet
+
+    stored = FeatureSet.open(lake, fingerprint, snapshot.id)
     place = {sample_id: row for row, sample_id in enumerate(sample_ids)}
     values = pa.array(list(place))
-    out: NDArray[np.float32] | None = None
+    features = np.empty((len(sample_ids), stored.dimension), np.float32)
     seen = 0
-    for shard in manifest.shards:
-        table = read_shard(folder / "shards", shard)
-        table = table.filter(pc.is_in(table["sample_id"], value_set=values))
-        if not table.num_rows:
-            continue
-        column = table["feature"].combine_chunks()
-        block = column.flatten().to_numpy(zero_copy_only=False).reshape(table.num_rows, -1)
-        if out is None:
-            out = np.empty((len(sample_ids), block.shape[1]), np.float32)
-        out[[place[sample_id] for sample_id in table["sample_id"].to_pylist()]] = block
-        seen += table.num_rows
-    if out is None or seen < len(sample_ids):
+    for shard in stored:
+        rows = np.flatnonzero(pc.is_in(shard.sample_ids, value_set=values).to_numpy(zero_copy_only=False))
+        ids = shard.sample_ids.take(pa.array(rows)).to_pylist()
+        features[[place[sample_id] for sample_id in ids]] = shard.features[rows]
+        seen += len(rows)
+    if seen < len(sample_ids):
         raise InputError(
-            f"{folder}: features of {len(sample_ids) - seen} samples are missing; run  ecos index  again"
+            f"{stored.folder}: {len(sample_ids) - seen} selected samples have no features; run  ecos index"
         )
-    return out
+    return features

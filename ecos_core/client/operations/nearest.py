@@ -1,10 +1,10 @@
 """The nearest centroid of each record, as a function of that record and the centroids alone.
 
-Sensitivity 1 needs that one record's vote never depends on another record. A floating-point matrix product does not
-promise that: the library may add the same numbers in another order in another row of a block, and a near-tie flips.
-So features and centroids are rounded to integers small enough that every partial sum is exact in float64 whatever
-the order. 20 bits for a feature, 17 for the largest centroid coordinate: 8e-6 of it, finer than float16 features.
-Costs twice float32: 100,000 x 1,000 x 128 in about 0.4 s on two cores.
+Sensitivity 1 needs that one record's vote never depends on another record. A floating-point matrix product
+does not promise that: the library may add the same numbers in another order in another row of a block, and a
+near-tie flips. So features and centroids are rounded to integers small enough that every partial sum is exact
+in float64 whatever the order. 20 bits for a feature, 17 for the largest centroid coordinate: 8e-6 of it,
+finer than float16 features. Costs twice float32: 100,000 x 1,000 x 128 in about 0.4 s on two cores.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def nearest_centroids(
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Yield, chunk by chunk, the index of the nearest centroid (L2) of each row; the lowest wins a tie.
 
-    ``features`` float [n, d], finite; ``centroids`` float [R, d], finite. Memory beyond the inputs: about 32 MiB.
+    ``features`` float [n, d], finite; ``centroids`` float [R, d], finite. Memory beyond the inputs: about 32
+    MiB.
     Raises InputError when the dimensions differ or d is beyond 4096.
     """
     count, dimension = centroids.shape

@@ -11,8 +11,8 @@ import numpy.typing as npt
 def poisson_mask(count: int, gamma: float) -> npt.NDArray[np.bool_]:
     """bool [count], each True with probability ``gamma``, independently.
 
-    64 random bits a record are compared with floor(gamma 2^64), so the probability is never above ``gamma`` and at
-    most 2^-53 of it below.
+    64 random bits a record are compared with floor(gamma 2^64), so the probability is never above ``gamma``
+    and at most 2^-53 of it below.
     """
     if gamma >= 1:
         return np.ones(count, np.bool_)

@@ -1,7 +1,7 @@
 """Centroid coverage (Hong et al., NeurIPS 2022): how many private records have centroid r as their nearest.
 
-One record, one vote, so the L2 sensitivity of the histogram is 1 under add/remove and sqrt(2) under replacement. The
-noise is drawn before the data is looked at.
+One record, one vote, so the L2 sensitivity of the histogram is 1 under add/remove and sqrt(2) under
+replacement. The noise is drawn before the data is looked at.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def clean_histogram(
 ) -> npt.NDArray[np.int64]:
     """The exact counts, int64 [R]. Private: nothing but a noised copy may leave the caller.
 
-    ``gamma`` below 1 lets each record count with that probability, independently (fresh randomness of the system).
+    ``gamma`` below 1 lets each record count with that probability, independently (fresh randomness of the
+    system).
     """
     counts = np.zeros(len(centroids), np.int64)
     mask = poisson_mask(len(features), gamma)

@@ -1,0 +1,246 @@
+"""``ecos handoff``: give a selection to labellers and take the labels back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ecos_cli.output import JsonOption, emit, progress_bar
+from ecos_core.errors import InputError
+
+if TYPE_CHECKING:
+    from ecos_core.labelling import HandoffStatus, Preannotation
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def handoff() -> None:
+    """Give a selection to labellers and take the labels back.
+
+    Example:  ecos handoff export selection --lake lake --out batch1 --labels labels.txt
+    """
+
+
+@app.command()
+def export(
+    selection: Annotated[str, typer.Argument(help="Folder of a selection, from `ecos sample`.")],
+    lake: Annotated[str, typer.Option(help="The lake that the selection was made from.")],
+    out: Annotated[str, typer.Option(help="Folder to write; must be empty or absent.")],
+    labels: Annotated[
+        str, typer.Option(help="The label set: a text file, one label a line, or names with commas.")
+    ],
+    format: Annotated[
+        str, typer.Option(help="label-studio, coco, csv, parquet or image-folder.")
+    ] = "label-studio",
+    instructions: Annotated[str, typer.Option(help="What the labellers are told.")] = "",
+    preannotations: Annotated[
+        str | None, typer.Option(help="CSV or Parquet with sample_id, label and, if known, score.")
+    ] = None,
+    annotators: Annotated[str, typer.Option(help="Names with commas: the batch is split among them.")] = "",
+    overlap: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the images that several annotators get.")
+    ] = 0.0,
+    raters: Annotated[int, typer.Option(min=2, help="How many annotators get a shared image.")] = 2,
+    image_url: Annotated[
+        str | None, typer.Option(help="Where Label Studio loads images from, if not locally.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a folder for labellers: images, tasks, the label set, and why each image was chosen.
+
+    Near-duplicates stand next to each other and go to the same person.
+
+    Example:  ecos handoff export selection --lake lake --out batch1 --labels "cat,dog"
+    --annotators anna,ben --overlap 0.2
+    """
+    from ecos_core.labelling import export_handoff
+    from ecos_core.lake.lake import Lake
+
+    with progress_bar(quiet=as_json) as progress:
+        report = export_handoff(
+            selection,
+            Lake.open(lake),
+            out,
+            format=format,  # type: ignore[arg-type]  # checked there, with the choices in the message
+            label_set=_label_set(labels),
+            instructions=instructions,
+            preannotations=_guesses(preannotations),
+            annotators=_names(annotators),
+            overlap=overlap,
+            raters=raters,
+            image_url=image_url,
+            progress=progress,
+        )
+    shared = "".join(f"\n  {name}: {count:,} tasks" for name, count in report.assigned.items())
+    emit(
+        vars(report),
+        as_json=as_json,
+        text=f"{report.tasks:,} tasks in {report.groups:,} groups written to {out}{shared}\n"
+        f"what to do with it: {out}/README.md",
+    )
+
+
+@app.command(name="import")
+def import_(
+    batch: Annotated[str, typer.Argument(help="The folder that was handed out.")],
+    returned: Annotated[str, typer.Argument(help="What came back: a file, or the folder of label folders.")],
+    labels: Annotated[str, typer.Option(help="The labels folder; made when absent.")],
+    format: Annotated[str | None, typer.Option(help="Of what came back; default: the hand-off's.")] = None,
+    annotator: Annotated[str, typer.Option(help="Who labelled, where the file does not say.")] = "unnamed",
+    name: Annotated[
+        list[str] | None, typer.Option(help="Label Studio's user: ID=NAME or EMAIL=NAME.")
+    ] = None,
+    accept_label: Annotated[list[str] | None, typer.Option(help="A label to add to the set.")] = None,
+    rename: Annotated[list[str] | None, typer.Option(help="OLD=NEW: count one label as another.")] = None,
+    final: Annotated[
+        bool, typer.Option("--final", help="A reviewer's answers: they override all votes.")
+    ] = False,
+    review: Annotated[
+        str | None, typer.Option(help="Write a CSV of conflicts and the like to review.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take labels back. Partial imports add up, and no answer is ever lost.
+
+    Example:  ecos handoff import batch1 export.json --labels labels --review review.csv
+    """
+    from ecos_core.labelling import import_handoff, write_review
+
+    report = import_handoff(
+        batch,
+        returned,
+        labels,
+        format=format,
+        annotator=annotator,
+        annotators=_pairs(name, "--name"),
+        accept_labels=accept_label or (),
+        renames=_pairs(rename, "--rename"),
+        final=final,
+    )
+    to_review = write_review(batch, labels, review) if review else None
+    result = {
+        "answers": report.new_answers,
+        "repeated": report.repeated,
+        "unknown_samples": report.unknown_samples,
+        "unknown_labels": list(report.unknown_labels),
+        "to_review": to_review,
+        "labels": labels,
+        **_status_fields(report.status),
+    }
+    lines = [
+        f"{report.new_answers:,} answers added" if not report.repeated else "imported before: nothing added"
+    ]
+    if report.unknown_samples:
+        lines.append(f"{report.unknown_samples:,} samples are not of this hand-off: kept, not counted")
+    if report.unknown_labels:
+        listed = ", ".join(report.unknown_labels)
+        lines.append(f"outside the label set: {listed} (count them with --accept-label or --rename)")
+    if to_review is not None:
+        lines.append(f"{to_review:,} rows to review in {review}; take them back with --final")
+    emit(result, as_json=as_json, text="\n".join([*lines, _status_text(report.status)]))
+
+
+@app.command()
+def status(
+    batch: Annotated[str, typer.Argument(help="The folder that was handed out.")],
+    labels: Annotated[str, typer.Option(help="The labels folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """How far the labelling is, who agrees with whom, and what is to be settled.
+
+    Example:  ecos handoff status batch1 --labels labels
+    """
+    from ecos_core.labelling import handoff_status
+
+    found = handoff_status(batch, labels)
+    emit(_status_fields(found), as_json=as_json, text=_status_text(found))
+
+
+@app.command()
+def check(
+    batch: Annotated[str, typer.Argument(help="The folder that was handed out.")],
+    labels: Annotated[str, typer.Option(help="The labels folder.")],
+    features: Annotated[
+        str, typer.Option(help="Parquet with sample_id and feature, or a folder of such files.")
+    ],
+    review: Annotated[str, typer.Option(help="The CSV to write.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Look for labels that are probably wrong, by confident learning on the images' features.
+
+    Example:  ecos handoff check batch1 --labels labels --features lake/features/FINGERPRINT/shards
+    --review review.csv
+    """
+    from ecos_core.labelling import LabelStore, suspected_errors, write_review
+    from ecos_core.labelling.features import read_features
+
+    resolved = LabelStore.at(labels).resolve().labels
+    ids, matrix = read_features(features, frozenset(resolved))
+    suspects = suspected_errors(ids, [resolved[id].label for id in ids], matrix)
+    rows = write_review(batch, labels, review, suspects)
+    result = {"suspects": [vars(suspect) for suspect in suspects], "to_review": rows, "review": review}
+    emit(
+        result,
+        as_json=as_json,
+        text=f"{len(suspects):,} suspected errors; {rows:,} rows to review in {review}",
+    )
+
+
+def _status_fields(found: HandoffStatus) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(found)
+
+
+def _status_text(found: HandoffStatus) -> str:
+    lines = [f"{found.labelled:,} of {found.tasks:,} labelled, {found.open:,} open"]
+    troubles = {
+        "in conflict": found.conflicts,
+        "outvoted": found.disagreements,
+        "outside the label set": found.outside_label_set,
+        "skipped after labelling": found.withdrawn,
+    }
+    if any(troubles.values()):
+        lines.append(
+            "to look at: " + ", ".join(f"{count:,} {what}" for what, count in troubles.items() if count)
+        )
+    lines += [f"  {name}: {done:,} of {assigned:,}" for name, (done, assigned) in found.progress.items()]
+    agreed = found.agreement
+    if agreed.samples:
+        kappa = "undefined" if agreed.fleiss_kappa is None else f"{agreed.fleiss_kappa:.3f}"
+        lines.append(f"agreement over {agreed.samples:,} shared images: Fleiss' kappa {kappa}")
+    for pair in agreed.pairs:
+        kappa = "undefined" if pair.kappa is None else f"{pair.kappa:.3f}"
+        lines.append(f"  {pair.first} and {pair.second}: {pair.same:.0%} alike, Cohen's kappa {kappa}")
+    return "\n".join(lines)
+
+
+def _label_set(text: str) -> list[str]:
+    """A file's lines where there is such a file, else names with commas."""
+    from pathlib import Path
+
+    file = Path(text)
+    if file.is_file():
+        return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return _names(text)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    pairs = dict(text.split("=", 1) for text in texts or [] if "=" in text)
+    if len(pairs) != len(texts or []):
+        raise InputError(f"{option}: write it as OLD=NEW, each OLD once")
+    return pairs
+
+
+def _guesses(path: str | None) -> dict[str, Preannotation]:
+    if path is None:
+        return {}
+    from ecos_core.labelling.preannotations import read_preannotations
+
+    return read_preannotations(path)

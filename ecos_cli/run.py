@@ -1,0 +1,62 @@
+"""`ecos run`: the whole outsourcing from one YAML file."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecos_cli.output import JsonOption, emit, progress_bar
+
+app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML file; docs/tutorial.md explains its fields.")],
+    home: Annotated[
+        Path, typer.Option(help="Where a local Prefect server and MLflow store live when none is configured.")
+    ] = Path(".ecos"),
+    as_json: JsonOption = False,
+) -> None:
+    """Run the `outsource` flow: index, score, sample with each sampler, train, compare, report.
+
+    Uses the Prefect server of PREFECT_API_URL; without one it starts a local server for the length of the run.
+
+    Example:  ecos run outsource.yaml
+    """
+    from ecos_cli.demo import point_at_server
+    from ecos_cli.local_services import free_port, prefect_server
+    from ecos_cli.project import find_project
+    from ecos_cli.tables import results_table
+    from ecos_core.config import OutsourceConfig, load_config
+
+    settings = load_config(config, OutsourceConfig)
+    find_project()
+    home = home.absolute()
+    if settings.tracking.uri is None and "MLFLOW_TRACKING_URI" not in os.environ:
+        home.mkdir(parents=True, exist_ok=True)
+        tracking = settings.tracking.model_copy(update={"uri": f"sqlite:///{home / 'mlflow.db'}"})
+        settings = settings.model_copy(update={"tracking": tracking})
+    with ExitStack() as stack:
+        if "PREFECT_API_URL" not in os.environ:
+            point_at_server(home, stack.enter_context(prefect_server(home, free_port())).url)
+        progress = stack.enter_context(progress_bar(quiet=as_json))
+        from flows.outsource import outsource
+        from tasks.progress import also_show
+
+        also_show(progress)
+        result = outsource(settings)
+    emit(
+        {
+            "rows": result["rows"],
+            "mlflow_uri": settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"),
+            "report": result["report"],
+            "privacy": result["privacy"],
+        },
+        as_json=as_json,
+        text=f"{results_table(result['rows'])}\nreport    {result['report']}",
+    )

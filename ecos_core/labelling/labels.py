@@ -1,0 +1,183 @@
+"""The labels folder: every answer ever imported, never changed, and the labels that follow from them.
+
+``imports/<sha256>.parquet`` holds the answers of one import; ``manifest.json`` lists them in order with the
+label set in force; ``labels.parquet`` is computed from all of it and can be thrown away. An import that is
+repeated adds nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from ecos_core.errors import InputError
+from ecos_core.labelling.answers import Answer, Status
+from ecos_core.labelling.resolution import Event, Resolution, resolve
+from ecos_core.storage import Location, Manifest, read_manifest, read_shard, write_manifest, write_shard
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KIND = "labels"
+RESOLVED_NAME = "labels.parquet"
+
+
+def event_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    texts = ["sample_id", "label", "annotator", "source", "created_at", "status", "reference"]
+    return pa.schema([*((name, pa.string()) for name in texts), ("final", pa.bool_())])
+
+
+@dataclass(frozen=True)
+class LabelStore:
+    """A labels folder. ``LabelStore.at(url)`` works on an absent one too; it is made by the first import."""
+
+    location: Location
+
+    @classmethod
+    def at(cls, url: str | PathLike[str] | Location) -> LabelStore:
+        return cls(Location.of(url))
+
+    def manifest(self) -> Manifest:
+        """The manifest; an empty one where nothing was imported yet."""
+        if not (self.location / "manifest.json").exists():
+            return Manifest(kind=KIND, parameters={"label_set": [], "renames": {}}, summary={"imports": []})
+        return read_manifest(self.location, KIND)
+
+    def events(self) -> Iterator[Event]:
+        """All answers, oldest import first."""
+        for shard in self.manifest().shards:
+            for row in read_shard(self.location / "imports", shard).to_pylist():
+                yield Event(**row)
+
+    def append(
+        self,
+        answers: Iterable[Answer],
+        *,
+        file_digest: str,
+        source: str,
+        handoff: str,
+        known: frozenset[str],
+        label_set: Sequence[str],
+        renames: Mapping[str, str],
+        final: bool = False,
+        now: datetime | None = None,
+    ) -> bool:
+        """Add the answers of one returned file, and resolve all labels anew.
+
+        Args:
+            file_digest: sha256 of what was returned: the same file again adds no rows.
+            source: recorded with each label.
+            handoff: digest of the hand-off's manifest.
+            known: its sample ids; an answer to another one is kept under the status ``unknown sample``.
+            label_set, renames: labels that count from now on, and old name -> new name; both add to those in
+                force.
+            final: these answers override all votes.
+            now: the time of answers that carry none.
+
+        Returns whether the file was new.
+        """
+        with self._writing():
+            before = self.manifest()
+            imports = list(before.summary["imports"])
+            new = file_digest not in {record["sha256"] for record in imports}
+            shards = list(before.shards)
+            if new:
+                when = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
+                table = _event_table(answers, source, known, when, final)
+                shard = write_shard(self.location / "imports", f"{file_digest}.parquet", table)
+                shards.append(shard)
+                imports.append({"sha256": file_digest, "source": source, "rows": table.num_rows})
+            self._publish(before, handoff, shards, imports, label_set, renames)
+        return new
+
+    def _publish(
+        self, before: Manifest, handoff: str, shards: list[Any], imports: list[Any],
+        label_set: Sequence[str], renames: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        parameters = {
+            "label_set": list(dict.fromkeys([*before.parameters["label_set"], *label_set])),
+            "renames": {**before.parameters["renames"], **renames},
+        }
+        after = Manifest(
+            kind=KIND,
+            inputs=before.inputs | {f"handoff {handoff[:12]}": handoff},
+            parameters=parameters,
+            shards=shards,
+            summary={"imports": imports},
+        )
+        write_manifest(self.location, after)
+        self._write_resolved()
+
+    def resolve(self) -> Resolution:
+        """The labels that follow from all answers, and what is to be reviewed."""
+        parameters = self.manifest().parameters
+        return resolve(self.events(), frozenset(parameters["label_set"]), parameters["renames"])
+
+    def _write_resolved(self) -> None:
+        import pyarrow as pa
+
+        columns = ["sample_id", "label", "annotator", "source", "created_at", "votes", "voters"]
+        labels = sorted(self.resolve().labels.values(), key=lambda label: label.sample_id)
+        types = [pa.string()] * 5 + [pa.int32()] * 2
+        arrays = [
+            pa.array([getattr(label, name) for label in labels], type)
+            for name, type in zip(columns, types, strict=True)
+        ]
+        write_shard(self.location, RESOLVED_NAME, pa.Table.from_arrays(arrays, names=columns))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Keep other imports out, so that none overwrites another's list. An object store has no lock."""
+        if not self.location.is_local:
+            yield
+            return
+        from filelock import FileLock, Timeout
+
+        self.location.make_folder()
+        try:
+            with FileLock(self.location.path / ".lock", timeout=60):
+                yield
+        except Timeout as error:
+            raise InputError(
+                f"{self.location}: another import is writing here; wait until it is done"
+            ) from error
+
+
+def _event_table(
+    answers: Iterable[Answer], source: str, known: frozenset[str], now: str, final: bool
+) -> pa.Table:
+    import pyarrow as pa
+
+    rows = [
+        {
+            "sample_id": answer.sample_id,
+            "label": answer.label,
+            "annotator": answer.annotator,
+            "source": source,
+            "created_at": _utc(answer.created_at) or now,
+            "status": str(answer.status if answer.sample_id in known else Status.UNKNOWN),
+            "reference": answer.reference,
+            "final": final,
+        }
+        for answer in answers
+    ]
+    return pa.Table.from_pylist(rows, event_schema())
+
+
+def _utc(text: str | None) -> str | None:
+    """ISO 8601 in UTC, so that times compare as text; None where it cannot be read."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return (
+        (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        .astimezone(UTC)
+        .isoformat(timespec="microseconds")
+    )

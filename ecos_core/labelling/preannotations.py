@@ -1,0 +1,61 @@
+"""Read a model's guesses, to be shown to labellers as a first answer."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ecos_core.errors import InputError
+from ecos_core.labelling.tasks import Preannotation
+
+
+def read_preannotations(path: str | PathLike[str]) -> dict[str, Preannotation]:
+    """sample_id -> guess, from a CSV or Parquet file with ``sample_id``, ``label`` and optionally ``score``,
+    ``model``.
+
+    Raises InputError when a column is missing, a sample stands there twice, or a score is not in [0, 1].
+    """
+    where = Path(path)
+    if not where.is_file():
+        raise InputError(f"{where}: no such file of preannotations")
+    guesses: dict[str, Preannotation] = {}
+    for row in _rows(where):
+        if not {"sample_id", "label"} <= row.keys():
+            raise InputError(f"{where}: columns sample_id and label are needed")
+        if row["sample_id"] in guesses:
+            raise InputError(f"{where}: sample {row['sample_id']} stands there twice")
+        if row["label"] not in (None, ""):
+            model = str(row.get("model") or where.stem)
+            guesses[row["sample_id"]] = Preannotation(str(row["label"]), _score(row, where), model)
+    return guesses
+
+
+def _score(row: Mapping[str, Any], where: Path) -> float | None:
+    text = row.get("score")
+    if text in (None, ""):
+        return None
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not 0 <= score <= 1:
+        raise InputError(f"{where}: score '{text}' of sample {row['sample_id']} is not between 0 and 1")
+    return score
+
+
+def _rows(where: Path) -> Iterator[Mapping[str, Any]]:
+    if where.suffix == ".csv":
+        with where.open(encoding="utf-8-sig", newline="") as file:
+            yield from csv.DictReader(file)
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        yield from pq.read_table(where).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{where}: neither a .csv nor a Parquet file") from error

@@ -1,0 +1,171 @@
+"""What is handed to labellers: one task an image, near-duplicates side by side, shared out among
+annotators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecos_core.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NEAR_DUPLICATE_BITS = 4
+EXTENSIONS = {
+    "image/jpeg": "jpg",
+    "image/png": "png",
+    "image/webp": "webp",
+    "image/gif": "gif",
+    "image/bmp": "bmp",
+    "image/tiff": "tif",
+}
+
+
+@dataclass(frozen=True)
+class Preannotation:
+    """What a model thinks the label is: ``score`` in [0, 1] or None, ``model`` names who says so."""
+
+    label: str
+    score: float | None = None
+    model: str = "model"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to label. ``group`` is the smallest order of its near-duplicates; ``reason`` says why it was
+    chosen.
+
+    ``annotators`` is empty when anybody may take it.
+    """
+
+    sample_id: str
+    order: int
+    cluster: int
+    reason: str
+    media_type: str
+    score: float | None = None
+    group: int = -1
+    licence: str | None = None
+    attribution: str | None = None
+    annotators: tuple[str, ...] = ()
+    preannotation: Preannotation | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Where the image lies in the hand-off's ``images`` folder: its stable id and a suffix."""
+        return f"{self.sample_id}.{EXTENSIONS.get(self.media_type, 'bin')}"
+
+    @property
+    def why(self) -> str:
+        """One sentence for the labeller's page."""
+        score = "" if self.score is None else f" (score {self.score:.1f})"
+        return f"pick {self.order + 1}, cluster {self.cluster}{score}: {self.reason}"
+
+
+def near_duplicate_groups(hashes: NDArray[np.uint64], bits: int = NEAR_DUPLICATE_BITS) -> NDArray[np.int64]:
+    """The group of each of [n] perceptual hashes: hashes within ``bits`` of each other, directly or by a
+    chain.
+
+    Returns [n] the smallest index in each one's group. Time grows with n squared: 10,000 hashes take about a
+    second.
+    """
+    group = np.arange(len(hashes))
+    for first, second in _close_pairs(hashes, bits):
+        root_a, root_b = _root(group, first), _root(group, second)
+        group[max(root_a, root_b)] = min(root_a, root_b)
+    return np.array([_root(group, item) for item in range(len(group))], dtype=np.int64)
+
+
+def _close_pairs(hashes: NDArray[np.uint64], bits: int, block: int = 512) -> Iterator[tuple[int, int]]:
+    for start in range(0, len(hashes), block):
+        distance = np.bitwise_count(hashes[start : start + block, None] ^ hashes[None, start:])
+        rows, columns = np.nonzero(distance <= bits)
+        later = columns > rows
+        yield from zip((rows[later] + start).tolist(), (columns[later] + start).tolist(), strict=True)
+
+
+def _root(group: NDArray[np.int64], item: int) -> int:
+    while group[item] != item:
+        group[item] = group[group[item]]
+        item = int(group[item])
+    return item
+
+
+def share_out(
+    tasks: Sequence[Task], annotators: Sequence[str], *, overlap: float = 0.0, raters: int = 2
+) -> list[Task]:
+    """Give every task to one annotator, and a share of them to several, for agreement.
+
+    Near-duplicates stay together, so that one person sees them side by side. Shared groups are spread evenly
+    over the batch, and every pair of neighbours in the list of annotators meets about equally often.
+
+    Args:
+        tasks: in the order they will be shown; those of one group follow each other.
+        annotators: names; empty leaves the tasks to anybody.
+        overlap: share of the groups, in [0, 1], that goes to ``raters`` annotators.
+        raters: how many label a shared group, at least 2 and at most all of them.
+
+    Raises InputError for a repeated name, or an overlap or raters out of range.
+    """
+    if not 0 <= overlap <= 1:
+        raise InputError(f"overlap {overlap:g}: must be a share between 0 and 1")
+    if len(set(annotators)) != len(annotators) or not all(annotators):
+        raise InputError("annotators: every name must be given, and only once")
+    if overlap and not 2 <= raters <= len(annotators):
+        raise InputError(f"overlap: {raters} raters of {len(annotators)} annotators; name at least 2 of each")
+    if not annotators:
+        return list(tasks)
+    groups = sorted({task.group for task in tasks})
+    given: dict[int, tuple[str, ...]] = {}
+    turn = {1: 0, raters: 0}
+    for place, group in enumerate(groups):
+        shared = int((place + 1) * overlap + 1e-9) > int(place * overlap + 1e-9)
+        count = raters if shared else 1
+        given[group] = tuple(annotators[(turn[count] + step) % len(annotators)] for step in range(count))
+        turn[count] += 1
+    return [replace(task, annotators=given[task.group]) for task in tasks]
+
+
+def build_tasks(
+    selection: pa.Table,
+    images: Mapping[str, Mapping[str, object]],
+    preannotations: Mapping[str, Preannotation],
+) -> list[Task]:
+    """One task a selected sample, near-duplicates next to each other, otherwise in the order picked.
+
+    Args:
+        selection: the columns of ``selection.parquet``.
+        images: sample_id -> ``media_type, licence, attribution, perceptual_hash`` of the lake.
+        preannotations: sample_id -> what a model thinks.
+    """
+    columns = ["sample_id", "order", "cluster", "score", "reason"]
+    rows = sorted(selection.select(columns).to_pylist(), key=lambda row: int(row["order"]))
+    hashes = np.array([images[row["sample_id"]]["perceptual_hash"] or 0 for row in rows], dtype=np.uint64)
+    groups = near_duplicate_groups(hashes)
+    tasks = []
+    for row, group in zip(rows, groups, strict=True):
+        image = images[row["sample_id"]]
+        tasks.append(
+            Task(
+                sample_id=row["sample_id"],
+                order=int(row["order"]),
+                cluster=int(row["cluster"]),
+                reason=row["reason"],
+                media_type=str(image["media_type"]),
+                score=row["score"],
+                group=int(rows[group]["order"]),
+                licence=_text(image["licence"]),
+                attribution=_text(image["attribution"]),
+                preannotation=preannotations.get(row["sample_id"]),
+            )
+        )
+    return sorted(tasks, key=lambda task: (task.group, task.order))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

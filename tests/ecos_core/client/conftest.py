@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ecos_core.client.home import Home
+from tests.client_support import make_home, serving
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return make_home(tmp_path / "home")
+
+
+@pytest.fixture
+def served(home: Home) -> Iterator[tuple[Home, str]]:
+    with serving(home) as url:
+        yield home, url
