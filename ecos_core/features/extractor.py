@@ -190,7 +190,7 @@ def load_saved(
         raise InputError(
             f"{where}: no extractor here ({EXTRACTOR_NAME} is missing); run  ecos index  first"
         ) from error
-    projection = _read_projection(where) if record["projection"] else None
+    projection = read_projection(where) if record["projection"] else None
     preprocessing = Preprocessing.model_validate(record["preprocessing"])
     if engine != "torch" and "graph_sha256" in record:
         graph = (where / GRAPH_NAME).read_bytes()
@@ -228,7 +228,7 @@ def _fingerprint(identity: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json(identity)).hexdigest()
 
 
-def _read_projection(where: Location) -> Projection:
+def read_projection(where: Location) -> Projection:
     with np.load(io.BytesIO((where / PROJECTION_NAME).read_bytes()), allow_pickle=False) as arrays:
         return Projection(arrays["mean"], arrays["components"], float(arrays["explained"]))
 

@@ -1,7 +1,7 @@
 """The features of one lake snapshot under one extractor: immutable shards beside the lake's, and a manifest.
 
-A shard is done when both its Parquet file and its completion record (rows, digest, what could not be decoded) are
-there. The same shard serves every later snapshot that contains it.
+A shard is done when both its Parquet file and its completion record (rows, digest, what could not be
+decoded) are there. The same shard serves every later snapshot that contains it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecos_core.errors import InputError, IntegrityError
 from ecos_core.lake.lake import Lake
-from ecos_core.storage import Location, Manifest, ShardRecord, canonical_json, read_manifest, read_shard, write_shard
+from ecos_core.storage import (
+    Location,
+    Manifest,
+    ShardRecord,
+    canonical_json,
+    read_manifest,
+    read_shard,
+    write_shard,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +54,8 @@ class ShardDone(BaseModel):
 
 @dataclass(frozen=True)
 class FeatureShard:
-    """``sample_ids`` pyarrow strings [n]; ``features`` float16 or float32 [n, d], in the lake shard's order."""
+    """``sample_ids`` pyarrow strings [n]; ``features`` float16 or float32 [n, d], in the lake shard's
+    order."""
 
     sample_ids: pa.Array
     features: NDArray[Any]
@@ -63,7 +72,8 @@ class FeatureSet:
     def open(
         cls, lake: Lake, fingerprint: str, snapshot_id: str | None = None, dtype: DType = "float16"
     ) -> FeatureSet:
-        """The finished features of a snapshot (the newest by default). Raises InputError when there are none."""
+        """The finished features of a snapshot (the newest by default). Raises InputError when there are
+        none."""
         folder = feature_folder(lake, fingerprint)
         name = manifest_name(lake.snapshot(snapshot_id).id, dtype)
         return cls(folder, read_manifest(folder / "snapshots", KIND, name))
@@ -114,7 +124,8 @@ class FeatureSet:
         return np.concatenate(ids), np.concatenate(features)
 
     def sample(self, count: int, seed: int) -> NDArray[np.float32]:
-        """``min(count, rows)`` different rows in the lake's order, float32 [m, d]; the same for the same seed."""
+        """``min(count, rows)`` different rows in the lake's order, float32 [m, d]; the same for the same
+        seed."""
         count = min(count, self.rows)
         chosen = np.sort(np.random.default_rng(seed).choice(self.rows, count, replace=False))
         sample = np.empty((count, self.dimension), np.float32)
@@ -155,7 +166,11 @@ def read_done(folder: Location, stem: str) -> ShardDone | None:
 
 
 def write_done(
-    folder: Location, stem: str, sample_ids: list[str], features: NDArray[np.float32], dtype: DType,
+    folder: Location,
+    stem: str,
+    sample_ids: list[str],
+    features: NDArray[np.float32],
+    dtype: DType,
     failures: list[Failure],
 ) -> ShardDone:
     """Write a feature shard, then its completion record."""

@@ -1,0 +1,29 @@
+"""How many clusters: R follows the signal to noise n / (R sigma), which should be about 1 to 3."""
+
+from __future__ import annotations
+
+from ecos_core.errors import InputError
+
+SIGNAL_TO_NOISE = 1.5
+FEWEST = 10
+MOST = 10_000
+# A cluster needs a few images to choose from.
+IMAGES_PER_CLUSTER = 20
+
+
+def choose_clusters(images: int, records: int | None, sigma: float | None) -> int:
+    """R with ``records / (R sigma)`` at 1.5, within 10 and 10,000, and at least 20 lake images a cluster.
+
+    ``images``: rows of the lake. ``records``: the order of magnitude that the client states, never a count
+    made for the server. ``sigma``: the planned noise (standard deviation) of a score; 0 means none. Raises
+    InputError when a number is missing or impossible.
+    """
+    if records is None or sigma is None:
+        raise InputError(
+            "--clusters auto: give --records (the client's order of magnitude) and --sigma (from  ecos plan)"
+        )
+    if records < 1 or not 0 <= sigma < float("inf"):
+        raise InputError(f"--clusters auto: records {records} must be 1 or more and sigma {sigma} 0 or more")
+    wanted = records / (SIGNAL_TO_NOISE * sigma) if sigma else float(MOST)
+    ceiling = max(1, min(MOST, images // IMAGES_PER_CLUSTER))
+    return min(max(round(wanted), FEWEST), ceiling)

@@ -1,0 +1,109 @@
+"""Which library and device run k-means: decided once, with the reason, and asserted.
+
+FAISS asked for a GPU that it cannot see trains on the CPU without a word, so nothing here relies on asking.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecos_core.errors import InputError, MissingDependencyError
+
+log = logging.getLogger(__name__)
+
+BackendName = Literal["auto", "faiss", "torch"]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What k-means is asked for. ``clusters`` >= 1; ``iterations`` of Lloyd's algorithm; ``seed`` of the
+    start."""
+
+    clusters: int
+    seed: int
+    iterations: int = 25
+    spherical: bool = False
+
+
+class Fit(Protocol):
+    """float32 sample [n, d] to centroids float32 [R, d] and the last iteration's inertia (sum of squares)."""
+
+    def __call__(
+        self, sample: NDArray[np.float32], options: FitOptions, device: str
+    ) -> tuple[NDArray[np.float32], float]: ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A decision: ``name`` faiss or torch, ``device`` cpu or cuda, ``reason`` in words."""
+
+    name: str
+    device: str
+    reason: str
+
+    def fit(self, sample: NDArray[np.float32], options: FitOptions) -> tuple[NDArray[np.float32], float]:
+        """Run it; raises InputError when the device is gone."""
+        run: Fit
+        if self.name == "faiss":
+            from ecos_core.clustering.faiss_backend import fit as run
+        else:
+            from ecos_core.clustering.torch_backend import fit as run
+        return run(sample, options, self.device)
+
+
+def choose_backend(name: BackendName = "auto") -> Backend:
+    """Decide and log. A GPU that FAISS sees, else a GPU that torch sees, else FAISS on the CPU, else torch.
+
+    Raises InputError for an unknown name, MissingDependencyError when what is asked for is not installed.
+    """
+    backend = _decide(name)
+    log.info("k-means backend %s on %s: %s", backend.name, backend.device, backend.reason)
+    return backend
+
+
+def _decide(name: BackendName) -> Backend:
+    faiss, torch = _installed("faiss"), _installed("torch")
+    if name == "faiss":
+        if faiss is None:
+            raise MissingDependencyError("faiss", "cloud")
+        return _on_faiss(faiss, "asked for")
+    if name == "torch":
+        if torch is None:
+            raise MissingDependencyError("torch", "cloud")
+        return _on_torch(torch, "asked for")
+    if name != "auto":
+        raise InputError(f"unknown k-means backend '{name}': use auto, faiss or torch")
+    if faiss is not None and faiss.get_num_gpus() > 0:
+        return _on_faiss(faiss, "FAISS sees a GPU")
+    if torch is not None and torch.cuda.is_available():
+        return _on_torch(torch, "torch sees a GPU and FAISS does not")
+    if faiss is not None:
+        return _on_faiss(faiss, "no GPU is seen, FAISS is the fastest on a CPU")
+    if torch is not None:
+        return _on_torch(torch, "FAISS is not installed")
+    raise MissingDependencyError("faiss", "cloud")
+
+
+def _installed(package: str) -> Any:
+    """The module; None when it is not installed or its libraries do not load here."""
+    if importlib.util.find_spec(package) is None:
+        return None
+    try:
+        return importlib.import_module(package)
+    except (ImportError, OSError) as error:
+        log.warning("%s is installed but does not load: %s", package, error)
+        return None
+
+
+def _on_faiss(faiss: Any, reason: str) -> Backend:
+    return Backend("faiss", "cuda" if faiss.get_num_gpus() > 0 else "cpu", reason)
+
+
+def _on_torch(torch: Any, reason: str) -> Backend:
+    return Backend("torch", "cuda" if torch.cuda.is_available() else "cpu", reason)
