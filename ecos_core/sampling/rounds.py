@@ -1,8 +1,8 @@
 """A second round: cut the clusters that the first answer found hot into finer ones, and ask again.
 
-The first release points at the part of the lake that matters; the second spends the rest of the privacy budget on fine
-clusters there. Two releases of noise ``sigma * sqrt(2)`` cost what one of ``sigma`` costs (Gaussian mechanisms compose
-by their inverse variances).
+The first release points at the part of the lake that matters; the second spends the rest of the privacy
+budget on fine clusters there. Two releases of noise ``sigma * sqrt(2)`` cost what one of ``sigma`` costs
+(Gaussian mechanisms compose by their inverse variances).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ecos_core.clustering import fit_kmeans, nearest
+from ecos_core.clustering.assignment import nearest
+from ecos_core.clustering.kmeans import fit_kmeans
 from ecos_core.errors import InputError
 from ecos_core.sampling.by_score import denoised, needed_scores
 from ecos_core.sampling.config import SamplerConfig, Scores
@@ -64,13 +65,17 @@ class RefinedPool:
 def refine(
     pool: Pool, scores: Scores, config: SamplerConfig, *, clusters: int, seed: int, hot_share: float = 0.95
 ) -> RefinedPool:
-    """Cut the hottest clusters, which together hold ``hot_share`` of the estimated counts, into ``clusters`` in all.
+    """Cut the hottest clusters, which together hold ``hot_share`` of the estimated counts, into ``clusters``
+    in all.
 
-    A hot cluster is cut in proportion to its estimated count, into no more parts than it has samples. Raises InputError
-    when ``clusters`` is below 1, ``hot_share`` is not in (0, 1], or the scores are not this pool's.
+    A hot cluster is cut in proportion to its estimated count, into no more parts than it has samples. Raises
+    InputError when ``clusters`` is below 1, ``hot_share`` is not in (0, 1], or the scores are not this
+    pool's.
     """
     if clusters < 1 or not 0 < hot_share <= 1:
-        raise InputError(f"second round: {clusters} clusters, hot share {hot_share}; give at least 1, and 0 to 1")
+        raise InputError(
+            f"second round: {clusters} clusters, hot share {hot_share}; give at least 1, and 0 to 1"
+        )
     estimated = denoised(pool, needed_scores("second round", pool, scores), config)
     hot = _hot(estimated, hot_share)
     weights = np.where(hot, estimated, 0.0)
@@ -82,7 +87,10 @@ def refine(
         centroids.append(vectors)
         sizes.append(members)
     return RefinedPool(
-        pool, np.array(parents, dtype=np.int64), np.concatenate(centroids), np.concatenate(sizes).astype(np.int64)
+        pool,
+        np.array(parents, dtype=np.int64),
+        np.concatenate(centroids),
+        np.concatenate(sizes).astype(np.int64),
     )
 
 
