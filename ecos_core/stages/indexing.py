@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ecos_core.clustering.clustering import Clustering, cluster_lake
 from ecos_core.config import ExtractorConfig, ImageSource, IndexConfig
-from ecos_core.features.extraction import extract_lake, fit_lake_projection
+from ecos_core.features.extraction import extract_lake
 from ecos_core.features.extractor import load_extractor
 from ecos_core.features.feature_set import FeatureSet
+from ecos_core.features.lake_projection import fit_lake_projection
 from ecos_core.lake.ingest import IngestReport, ingest
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import ProgressSink, silent
