@@ -169,11 +169,12 @@ class JobData:
     @cached_property
     def pool(self) -> Any:
         """The clustered lake, an ``ArrayPool``."""
-        from ecos_core.clustering import fit_kmeans, nearest
+        from ecos_core.clustering.assignment import nearest
+        from ecos_core.clustering.kmeans import fit_kmeans
         from ecos_core.sampling.pool import ArrayPool
 
         features = self.images.features[self.lake]
-        centroids = fit_kmeans(features, self.grid.clusters, seed=self.job.seed).centroids
+        centroids = fit_kmeans(features, self.grid.clusters, seed=self.job.seed).vectors
         return ArrayPool(
             self.images.sample_ids[self.lake],
             features,
@@ -186,7 +187,7 @@ class JobData:
     @cached_property
     def votes(self) -> NDArray[np.int64]:
         """Each client sample's nearest centroid, int64 [m]."""
-        from ecos_core.clustering import nearest
+        from ecos_core.clustering.assignment import nearest
 
         return np.asarray(nearest(self.images.features[self.client], self.pool.centroids)[0], dtype=np.int64)
 
