@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecos_core.clustering.assignment import nearest
 from ecos_core.features.devices import sees_gpu
-from ecos_core.features.feature_set import FeatureSet, matrix
+from ecos_core.features.feature_set import FeatureSet, matrix, read_ahead
 from ecos_core.lake.lake import Lake
 from ecos_core.storage import Location, ShardRecord, canonical_json, read_shard, sha256_hex, write_shard
 
@@ -113,12 +113,16 @@ def write_run(
 
     assign = assigner(centroids)
     tables, ids, distances = [], [], []
-    for features, images in zip(plan.features, plan.images, strict=True):
-        table = read_shard(feature_set.folder / "shards", features, ["sample_id", "feature"])
+
+    def read(pair: tuple[ShardRecord, ShardRecord]) -> pa.Table:
+        table = read_shard(feature_set.folder / "shards", pair[0], ["sample_id", "feature"])
+        return _with_image_columns(lake, pair[1], table)
+
+    for table in read_ahead(read, zip(plan.features, plan.images, strict=True)):
         found, far = assign(matrix(table["feature"], feature_set.dimension))
         ids.append(found)
         distances.append(far)
-        tables.append(_with_image_columns(lake, images, table))
+        tables.append(table)
     cluster, distance = np.concatenate(ids), np.concatenate(distances)
     order = np.lexsort((distance, cluster))
     table = pa.concat_tables(tables).combine_chunks()

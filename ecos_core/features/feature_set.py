@@ -6,9 +6,10 @@ decoded) are there. The same shard serves every later snapshot that contains it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KIND = "features"
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 DType = Literal["float16", "float32"]
 
 
@@ -112,7 +115,7 @@ class FeatureSet:
         return FeatureShard(table["sample_id"].combine_chunks(), matrix(table["feature"], self.dimension))
 
     def __iter__(self) -> Iterator[FeatureShard]:
-        return (self.read(shard) for shard in self.shards)
+        return read_ahead(self.read, self.shards)
 
     def load(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Everything: sample ids [n] (objects) and features float32 [n, d]. For lakes that fit in memory."""
@@ -136,6 +139,19 @@ class FeatureSet:
                 sample[filled:end] = self.read(record).features[chosen[filled:end] - first]
             filled, first = end, first + record.rows
         return sample
+
+
+def read_ahead(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``map(read, items)``, with the next item read while the last one is worked on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+        waiting: Future[Result] | None = None
+        for item in items:
+            following = pool.submit(read, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
 
 
 def feature_folder(lake: Lake, fingerprint: str) -> Location:

@@ -91,7 +91,14 @@ def write_shard(
             f"{where}: column(s) {private} are private to the client and may not be written here"
         )
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_rows, write_page_checksum=True)
+    pq.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        row_group_size=row_group_rows,
+        use_dictionary=_dictionary_columns(table.schema),
+        write_page_checksum=True,
+    )
     data = buffer.getvalue()
     digest = sha256_hex(data)
     record = ShardRecord(
@@ -99,6 +106,14 @@ def write_shard(
     )
     (folder / record.name).write_bytes(data)
     return record
+
+
+def _dictionary_columns(schema: pa.Schema) -> bool | list[str]:
+    """Which columns may be dictionary-encoded: vectors of floats never repeat, and read four times slower so."""
+    import pyarrow as pa
+
+    vectors = [field.name for field in schema if pa.types.is_fixed_size_list(field.type)]
+    return [name for name in schema.names if name not in vectors] if vectors else True
 
 
 def read_shard(folder: Location, record: ShardRecord, columns: Sequence[str] | None = None) -> pa.Table:
