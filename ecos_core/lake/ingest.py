@@ -123,6 +123,8 @@ class _Run:
     options: IngestOptions
     progress: ProgressSink
     parts: list[Part] = field(default_factory=list)
+    stored_rows: int = 0
+    stored_bytes: int = 0
 
     def finish(self) -> IngestReport:
         head = self.lake.head()
@@ -134,7 +136,10 @@ class _Run:
         )
         total = self.stream.count()
         self.progress(Progress(STAGE, 0, total, "images"))
-        self.parts = still_valid(folder.parts(), self.stream.items())
+        if before is not None:
+            self.stored_rows, self.stored_bytes = before.rows, sum(shard.bytes for shard in before.shards)
+        for part in still_valid(folder.parts(), self.stream.items()):
+            self._count(part)
         resumed = sum(part.items for part in self.parts)
         self._work(folder, before, resumed, total)
         snapshot = self._publish(before)
@@ -148,7 +153,7 @@ class _Run:
         origins = _LazyOrigins(self.lake, before, self.parts)
         chain, done = (self.parts[-1].chain if self.parts else ""), resumed
         failures = sum(part.quarantined for part in self.parts)
-        buffer = self._new_buffer(before)
+        buffer = self._new_buffer()
         for examined in _examine_all(_skip(self.stream.items(), resumed), contents):
             chain, done = chain_next(chain, examined.item), done + 1
             self._place(examined, buffer, contents, seen, origins)
@@ -157,7 +162,7 @@ class _Run:
                 self.progress(Progress(STAGE, done, total, "images", failures))
             if buffer.full:
                 self._flush(folder, buffer, chain)
-                buffer = self._new_buffer(before)
+                buffer = self._new_buffer()
         if buffer.items:
             self._flush(folder, buffer, chain)
         self.progress(Progress(STAGE, done, done, "images", failures))
@@ -197,17 +202,21 @@ class _Run:
             raise InputError(f"{item.uri}: lies inside an archive or a table: it cannot be kept by reference")
         return item.address
 
-    def _new_buffer(self, before: Snapshot | None) -> PartBuffer:
-        shards = [*(before.shards if before else []), *(part.images for part in self.parts if part.images)]
-        # A shard of references is as large as what it refers to, and starts full-sized: it costs nothing to
-        # store.
+    def _new_buffer(self) -> PartBuffer:
+        # A shard of references costs nothing to store: it starts full-sized, counting what it refers to.
         target = self.options.target_bytes or (MAX_SHARD_BYTES if self.options.by_reference else None)
-        return PartBuffer(PartLimits.for_lake(shards, target))
+        return PartBuffer(PartLimits.for_lake(self.stored_rows, self.stored_bytes, target))
 
     def _flush(self, folder: RunFolder, buffer: PartBuffer, chain: str) -> None:
         part = buffer.write(self.lake.images, chain)
         folder.add(len(self.parts), part)
+        self._count(part)
+
+    def _count(self, part: Part) -> None:
         self.parts.append(part)
+        if part.images is not None:
+            self.stored_rows += part.images.rows
+            self.stored_bytes += part.images.bytes
 
     def _contents_of_parts(self) -> Iterator[bytes]:
         for part in self.parts:

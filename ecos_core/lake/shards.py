@@ -41,17 +41,15 @@ class PartLimits:
     rows: int
 
     @classmethod
-    def for_lake(cls, shards: Sequence[ShardRecord], target_bytes: int | None = None) -> PartLimits:
-        """An eighth of what is in, between 8 and 128 MiB and 1,000 and 65,536 rows.
+    def for_lake(cls, rows: int, size: int, target_bytes: int | None = None) -> PartLimits:
+        """An eighth of the ``rows`` and the ``size`` that are in, between 8 and 128 MiB and 1,000 and 65,536.
 
-        A small lake has several shards to work on in parallel, a large one has shards made for object
-        stores, and the number of shards grows with the logarithm of the size until they are full-sized.
+        A small lake has several shards to work on in parallel, a large one has shards made for object stores,
+        and the number of shards grows with the logarithm of the size until they are full-sized.
         """
-        rows = sum(shard.rows for shard in shards) // _SHARES
-        size = sum(shard.bytes for shard in shards) // _SHARES
         return cls(
-            target_bytes or min(max(size, MIN_SHARD_BYTES), MAX_SHARD_BYTES),
-            min(max(rows, MIN_SHARD_ROWS), MAX_SHARD_ROWS),
+            target_bytes or min(max(size // _SHARES, MIN_SHARD_BYTES), MAX_SHARD_BYTES),
+            min(max(rows // _SHARES, MIN_SHARD_ROWS), MAX_SHARD_ROWS),
         )
 
 
