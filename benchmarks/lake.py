@@ -30,7 +30,7 @@ from ecos_core.lake.near_pairs import Prints, is_telling, near_pairs
 from ecos_core.lake.perceptual_hash import perceptual_hash
 
 SIDE = 256
-SHARDS, IMAGES_A_SHARD = 1_000, 12
+SHARDS, IMAGES_A_SHARD = 100, 100
 HASHES = 30_000
 Row = dict[str, Any]
 
@@ -60,7 +60,7 @@ def ingest_rows(scratch: Path, shards: int) -> list[Row]:
             "read, sha256 and decode in threads",
             min(warm, peer_s),
             0.9,
-            same=first.added == len(files),
+            same=first.items == len(files),
             images=len(files),
             shards=made,
         ),

@@ -21,7 +21,7 @@ from ecos_core.lake.known import KnownDigests
 from ecos_core.lake.lake import KIND, Lake, Snapshot
 from ecos_core.lake.perceptual_hash import perceptual_hash
 from ecos_core.lake.runs import Part, RunFolder, chain_next, still_valid
-from ecos_core.lake.shards import MAX_SHARD_BYTES, PartBuffer, PartLimits, manifest_after
+from ecos_core.lake.shards import MAX_SHARD_BYTES, PartBuffer, PartLimits, PartWriter, manifest_after
 from ecos_core.lake.sources import Source, SourceItem, open_source
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Manifest
@@ -123,8 +123,8 @@ class _Run:
     options: IngestOptions
     progress: ProgressSink
     parts: list[Part] = field(default_factory=list)
-    stored_rows: int = 0
-    stored_bytes: int = 0
+    rows: int = 0
+    size: int = 0
 
     def finish(self) -> IngestReport:
         head = self.lake.head()
@@ -136,10 +136,10 @@ class _Run:
         )
         total = self.stream.count()
         self.progress(Progress(STAGE, 0, total, "images"))
-        if before is not None:
-            self.stored_rows, self.stored_bytes = before.rows, sum(shard.bytes for shard in before.shards)
-        for part in still_valid(folder.parts(), self.stream.items()):
-            self._count(part)
+        self.parts = still_valid(folder.parts(), self.stream.items())
+        self.rows = sum(part.added for part in self.parts) + (before.rows if before else 0)
+        self.size = sum(part.size for part in self.parts)
+        self.size += sum(shard.bytes for shard in before.shards) if before else 0
         resumed = sum(part.items for part in self.parts)
         self._work(folder, before, resumed, total)
         snapshot = self._publish(before)
@@ -154,17 +154,19 @@ class _Run:
         chain, done = (self.parts[-1].chain if self.parts else ""), resumed
         failures = sum(part.quarantined for part in self.parts)
         buffer = self._new_buffer()
-        for examined in _examine_all(_skip(self.stream.items(), resumed), contents):
-            chain, done = chain_next(chain, examined.item), done + 1
-            self._place(examined, buffer, contents, seen, origins)
-            failures += examined.refusal is not None
-            if done % 50 == 0:
-                self.progress(Progress(STAGE, done, total, "images", failures))
-            if buffer.full:
-                self._flush(folder, buffer, chain)
-                buffer = self._new_buffer()
-        if buffer.items:
-            self._flush(folder, buffer, chain)
+        with PartWriter(self.lake.images, folder, self.parts) as writer:
+            for examined in _examine_all(_skip(self.stream.items(), resumed), contents):
+                chain, done = chain_next(chain, examined.item), done + 1
+                self._place(examined, buffer, contents, seen, origins)
+                failures += examined.refusal is not None
+                if done % 50 == 0:
+                    self.progress(Progress(STAGE, done, total, "images", failures))
+                if buffer.full:
+                    writer.write(buffer, chain)
+                    self.rows, self.size = self.rows + buffer.added, self.size + buffer.size
+                    buffer = self._new_buffer()
+            if buffer.items:
+                writer.write(buffer, chain)
         self.progress(Progress(STAGE, done, done, "images", failures))
 
     def _place(
@@ -205,18 +207,7 @@ class _Run:
     def _new_buffer(self) -> PartBuffer:
         # A shard of references costs nothing to store: it starts full-sized, counting what it refers to.
         target = self.options.target_bytes or (MAX_SHARD_BYTES if self.options.by_reference else None)
-        return PartBuffer(PartLimits.for_lake(self.stored_rows, self.stored_bytes, target))
-
-    def _flush(self, folder: RunFolder, buffer: PartBuffer, chain: str) -> None:
-        part = buffer.write(self.lake.images, chain)
-        folder.add(len(self.parts), part)
-        self._count(part)
-
-    def _count(self, part: Part) -> None:
-        self.parts.append(part)
-        if part.images is not None:
-            self.stored_rows += part.images.rows
-            self.stored_bytes += part.images.bytes
+        return PartBuffer(PartLimits.for_lake(self.rows, self.size, target))
 
     def _contents_of_parts(self) -> Iterator[bytes]:
         for part in self.parts:
