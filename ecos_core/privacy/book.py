@@ -5,10 +5,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
 
 from ecos_core.errors import IntegrityError
-from ecos_core.privacy.budget import Account, Limits
+from ecos_core.privacy.budget import Account, Limits, StatementRow
 from ecos_core.privacy.chain import GENESIS_HASH, Entry, entries_after, hash_of
 from ecos_core.privacy.counter import Mark
 from ecos_core.privacy.events import GaussianEvent
@@ -53,16 +52,23 @@ class Book:
             self.limits = Limits(**body["limits"])
         if body["kind"] in ("release", "shared"):
             self.newest_version = body["data_version"]
-            used = self.accounts.setdefault(body["data_version"], Account())
-            shared = body["kind"] == "shared"
-            used.add(body["time"], body["requester"], events_of(body), shared=shared)
+            self.accounts.setdefault(body["data_version"], Account()).add(statement_row(entry))
         self._clock = max(self._clock, body["time"])
         self.seen = entry.mark
 
 
-def events_of(body: Any) -> tuple[GaussianEvent, ...]:
-    """The events of a release's entry."""
-    return tuple(GaussianEvent.from_dict(values) for values in body["events"])
+def statement_row(entry: Entry) -> StatementRow:
+    """What a release's entry says."""
+    body = entry.body
+    return StatementRow(
+        entry.sequence,
+        body["time"],
+        body["requester"],
+        body["data_version"],
+        body["operation"],
+        tuple(GaussianEvent.from_dict(values) for values in body["events"]),
+        body["kind"] == "shared",
+    )
 
 
 def rolled_back(where: Path, mark: Mark, found: str | None) -> IntegrityError:

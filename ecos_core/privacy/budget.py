@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 from ecos_core.errors import BudgetExceeded, InputError
 from ecos_core.privacy.accounting import Spend, account
@@ -43,32 +43,46 @@ class Limits:
         return self.total if self.per_requester is None else min(self.per_requester, self.total)
 
 
+@dataclass(frozen=True)
+class StatementRow:
+    """One charged release. ``shared``: an answer that was stored before, given to a second requester:
+    charged to that one, free for the total."""
+
+    sequence: int
+    time: float
+    requester: str
+    data_version: str
+    operation: str
+    events: tuple[GaussianEvent, ...]
+    shared: bool = False
+
+
 @dataclass
 class Account:
-    """What was released of one data version: merged, and by requester in order of time."""
+    """What was released of one data version, in order, by requester, and merged."""
 
+    rows: list[StatementRow] = field(default_factory=list)
+    by_requester: defaultdict[str, list[StatementRow]] = field(default_factory=lambda: defaultdict(list))
     merged: Counter[GaussianEvent] = field(default_factory=Counter)
-    by_requester: defaultdict[str, list[tuple[float, GaussianEvent]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
 
-    def add(
-        self, when: float, requester: str, events: Sequence[GaussianEvent], *, shared: bool = False
-    ) -> None:
-        """Charge ``events`` to the requester and, unless the answer was only ``shared`` again, to the
-        total."""
-        for event in events:
-            self.by_requester[requester].append((when, event))
-            if not shared:
-                self.merged[replace(event, count=1)] += event.count
+    def add(self, row: StatementRow) -> None:
+        """Charge a release to its requester and, unless it was only shared, to the total."""
+        self.by_requester[row.requester].append(row)
+        if not row.shared:
+            self.rows.append(row)
+            for event in row.events:
+                self.merged[event.single] += event.count
 
-    def total(self) -> list[GaussianEvent]:
-        """Everything released, equal events counted together."""
-        return [replace(event, count=count) for event, count in self.merged.items()]
+    def total(self, until: float = math.inf) -> list[GaussianEvent]:
+        """Everything released up to an entry's number, equal events counted together."""
+        if math.isinf(until):
+            return [event.times(count) for event, count in self.merged.items()]
+        return [event for row in self.rows if row.sequence <= until for event in row.events]
 
     def of(self, requester: str, since: float = -math.inf) -> list[GaussianEvent]:
         """What one requester got after ``since`` (seconds of the epoch)."""
-        return [event for when, event in self.by_requester.get(requester, []) if when > since]
+        rows = self.by_requester.get(requester, [])
+        return [event for row in rows if row.time > since for event in row.events]
 
 
 def check_requester(

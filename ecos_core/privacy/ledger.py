@@ -9,6 +9,7 @@ processes on one machine.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ from ecos_core.privacy.counter import Mark, advance_mark, read_mark
 from ecos_core.privacy.database import Database, found_database
 from ecos_core.privacy.events import Adjacency, GaussianEvent, histogram_event
 from ecos_core.privacy.filesystem import refuse_network_filesystem
-from ecos_core.privacy.statement import Statement, VerifyReport, largest, release_rows, verify_chain
+from ecos_core.privacy.statement import Statement, VerifyReport, largest, verify_chain
 
 DATABASE_NAME = "ledger.sqlite"
 COUNTER_NAME = "ledger.counter"
@@ -171,27 +172,33 @@ class Ledger:
         self._committed(entry.mark)
         self._refresh()
 
+    def check(self, requester: str, data_version: str, events: Sequence[GaussianEvent]) -> Spend:
+        """What the data version's total would become; nothing is spent. Raises what ``spend`` would."""
+        self._refresh()
+        return self._check_budget(requester, data_version, events)
+
+    def total_at(self, data_version: str, sequence: int) -> Spend:
+        """What the data version had spent, over all requesters, when the entry ``sequence`` was written."""
+        self._refresh()
+        used = self._book.accounts.get(data_version, Account())
+        return account(used.total(sequence), self.delta)
+
     def statement(self, requester: str | None = None, data_version: str | None = None) -> Statement:
         """Events, spent and allowed of one data version (the newest used, by default), by one requester
-        or all.
-
-        With a refresh window a requester's ``epsilon_spent`` is what counts in it now.
-        """
+        or all."""
         self._refresh()
         version = data_version or self._book.newest_version
-        with self._database.reading() as connection:
-            rows = tuple(
-                row
-                for row in release_rows(connection, str(self._database.path))
-                if row.data_version == version and requester in (None, row.requester)
-            )
         used = self._book.accounts.get(version or "", Account())
         if requester is None:
-            spend, limit = account(used.total(), self.delta), self.limits.total
+            rows, events, limit = used.rows, used.total(), self.limits.total
         else:
-            since = self._book.now() - self.limits.window_s if self.limits.window_s else float("-inf")
-            spend, limit = account(used.of(requester, since), self.delta), self.limits.requester_limit
-        return Statement(version, requester, rows, spend.epsilon, spend.epsilon_autodp, limit, self.delta)
+            since = self._book.now() - self.limits.window_s if self.limits.window_s else -math.inf
+            rows, events = used.by_requester.get(requester, []), used.of(requester, since)
+            limit = self.limits.requester_limit
+        spend = account(events, self.delta)
+        return Statement(
+            version, requester, tuple(rows), spend.epsilon, spend.epsilon_autodp, limit, self.delta
+        )
 
     def answers_left(
         self,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ecos_core.privacy import chain
 from ecos_core.privacy.accounting import Spend, account
-from ecos_core.privacy.book import events_of
+from ecos_core.privacy.book import statement_row
+from ecos_core.privacy.budget import StatementRow
 from ecos_core.privacy.counter import Mark
 from ecos_core.privacy.events import GaussianEvent
 
@@ -16,21 +17,12 @@ START = Mark(0, chain.GENESIS_HASH)
 
 
 @dataclass(frozen=True)
-class StatementRow:
-    """One release. ``shared``: an answer stored before, given to a second requester, free for the total."""
-
-    sequence: int
-    time: float
-    requester: str
-    data_version: str
-    operation: str
-    events: tuple[GaussianEvent, ...]
-    shared: bool
-
-
-@dataclass(frozen=True)
 class Statement:
-    """Spent and allowed for one data version, by one requester or (None) all of them."""
+    """Spent and allowed for one data version, by one requester or (None) all of them.
+
+    ``events`` holds what was charged: answers shared with a second requester are in its statement only. With
+    a refresh window ``epsilon_spent`` of a requester is what counts in the window now.
+    """
 
     data_version: str | None
     requester: str | None
@@ -53,22 +45,6 @@ class VerifyReport:
     spends: dict[str, Spend]
 
 
-def release_rows(connection: sqlite3.Connection, where: str) -> Iterator[StatementRow]:
-    """All releases in order, the chain checked on the way. Raises IntegrityError."""
-    for entry in chain.entries_after(connection, START, where):
-        body = entry.body
-        if body["kind"] in ("release", "shared"):
-            yield StatementRow(
-                entry.sequence,
-                body["time"],
-                body["requester"],
-                body["data_version"],
-                body["operation"],
-                events_of(body),
-                body["kind"] == "shared",
-            )
-
-
 def verify_chain(connection: sqlite3.Connection, where: str, delta: float) -> VerifyReport:
     """Re-hash every entry and answer and re-account every data version with all accountants.
 
@@ -82,7 +58,7 @@ def verify_chain(connection: sqlite3.Connection, where: str, delta: float) -> Ve
         if entry.body["kind"] == "release":
             releases += 1
             chain.stored_answer(connection, entry, where)
-            released.setdefault(entry.body["data_version"], []).extend(events_of(entry.body))
+            released.setdefault(entry.body["data_version"], []).extend(statement_row(entry).events)
     spends = {version: account(events, delta) for version, events in released.items()}
     return VerifyReport(entries, releases, last.sequence, last.chain_hash, spends)
 

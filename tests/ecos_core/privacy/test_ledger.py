@@ -94,7 +94,24 @@ def test_a_shared_answer_is_charged_to_the_second_requester_only(ledger: Ledger)
     ask(ledger, "b", "other")
     with pytest.raises(BudgetExceeded):
         ask(ledger, "c", "other")
-    assert len(ledger.statement("other").events) == 2
+    assert [row.shared for row in ledger.statement("other").events] == [True, False]
+    assert [row.requester for row in ledger.statement().events] == ["hub", "other"]
+
+
+def test_what_was_spent_when_an_answer_was_given(ledger: Ledger, folder: Path) -> None:
+    first, second = ask(ledger, "a", "hub"), ask(ledger, "b", "lab")
+    ledger = Ledger.open(folder)
+    assert ledger.total_at("v1", first.sequence) == first.spend
+    assert ledger.total_at("v1", second.sequence) == second.spend
+    assert ledger.total_at("v2", second.sequence).epsilon == 0.0
+
+
+def test_a_check_says_what_a_release_would_do_and_spends_nothing(ledger: Ledger) -> None:
+    foreseen = ledger.check("hub", "v1", [EVENT])
+    assert ledger.statement().events == ()
+    assert ask(ledger, "a").spend == foreseen
+    with pytest.raises(BudgetExceeded):
+        ledger.check("hub", "v1", [EVENT, EVENT])
 
 
 # Limits.
