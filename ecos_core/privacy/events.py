@@ -108,6 +108,15 @@ class GaussianEvent:
         """The whole number that ``sensitivity`` is the root of."""
         return round(self.sensitivity**2)
 
+    @property
+    def single(self) -> GaussianEvent:
+        """One such release."""
+        return self.times(1)
+
+    def times(self, count: int) -> GaussianEvent:
+        """``count`` such releases."""
+        return self if count == self.count else replace(self, count=count)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; ``from_dict`` reads them back exactly."""
         return {"schema": EVENT_SCHEMA_VERSION, "mechanism": "discrete-gaussian", **asdict(self)}
@@ -160,9 +169,9 @@ def merge_events(events: Iterable[GaussianEvent]) -> tuple[GaussianEvent, ...]:
     """The same multiset of releases with equal ones counted together, in sorted order: a key to cache by."""
     counts: dict[GaussianEvent, int] = {}
     for event in events:
-        single = replace(event, count=1)
+        single = event.single
         counts[single] = counts.get(single, 0) + event.count
-    return tuple(sorted(replace(single, count=count) for single, count in counts.items()))
+    return tuple(sorted(single.times(count) for single, count in counts.items()))
 
 
 def common_adjacency(events: Sequence[GaussianEvent]) -> Adjacency | None:

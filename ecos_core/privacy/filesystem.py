@@ -47,12 +47,12 @@ def refuse_network_filesystem(folder: Path) -> None:
         )
 
 
-def filesystem_type(folder: Path, mounts: Path = MOUNTS) -> str:
+def filesystem_type(folder: Path, mounts: Path | None = None) -> str:
     """Type of the mount that holds ``folder``, such as ``ext4``; empty where it cannot be told."""
     where = folder.resolve()
     best, kind = "", ""
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = (mounts or MOUNTS).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
     for line in lines:
