@@ -169,6 +169,26 @@ def test_a_window_refreshes_a_requester_but_never_the_total(
     assert refused.value.limit == 1.0
 
 
+def test_setting_the_clock_back_lets_no_spending_expire_early(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000_000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    ledger = Ledger.create(folder, Limits(total=5.0, per_requester=0.6, window_s=3600), DELTA)
+    now -= 5000
+    ask(ledger, "a")
+    now += 5001
+    with pytest.raises(BudgetExceeded):
+        ask(ledger, "b")
+
+
+def test_commits_are_synced_to_disk(ledger: Ledger) -> None:
+    """What no kill can show: without it a power failure would take a released answer's entry with it."""
+    with ledger._database.reading() as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_a_lifetime_limit_binds_all_data_versions(folder: Path) -> None:
     ledger = Ledger.create(folder, Limits(total=1.0, lifetime=1.0), DELTA)
     ask(ledger, "a", version="v1")
