@@ -18,6 +18,7 @@ from ecos_core.errors import BudgetExceeded, EcosError, InputError, IntegrityErr
 from ecos_core.privacy import chain
 from ecos_core.privacy.accounting import epsilon_exact
 from ecos_core.privacy.events import Adjacency, histogram_event
+from ecos_core.privacy.filesystem import LedgerUnavailableError
 from ecos_core.privacy.ledger import COUNTER_NAME, DATABASE_NAME, Ledger, Limits
 
 DELTA = 1e-5
@@ -477,11 +478,21 @@ def test_a_full_disk_is_told_and_nothing_is_spent(ledger: Ledger, folder: Path) 
     connection = ledger._database._connection()
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(InputError, match="disk"):
+    with pytest.raises(LedgerUnavailableError, match="disk"):
         ask(ledger, "b", "lab", answer=lambda: os.urandom(100_000))
     assert len(ledger.statement().events) == 1
     connection.execute("PRAGMA max_page_count = 100000")
     assert not ask(ledger, "b", "lab").replayed
+
+
+def test_a_counter_that_cannot_be_written_holds_the_answer_back(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(LedgerUnavailableError, match="No space left"):
+            ask(ledger, "a")
+    assert ask(ledger, "a").replayed
 
 
 # Versions.
