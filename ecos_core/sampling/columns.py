@@ -101,6 +101,7 @@ def _inside_first(config: SamplerConfig) -> Ranker:
             spent=rest.spent,
             omitted=np.concatenate([near.omitted, rest.omitted]),
             omitted_reasons=[*near.omitted_reasons, *rest.omitted_reasons],
+            omitted_at_the_end=rest.omitted_at_the_end,
         )
 
     return rank
@@ -113,7 +114,12 @@ def _rank_part(
     members'."""
     use = np.concatenate([before, np.setdiff1d(part, before)]).astype(np.int64)
     ranking = ranker(cluster, members.take(use), np.arange(len(before)), needed)
-    return replace(ranking, rows=use[ranking.rows], omitted=use[ranking.omitted])
+    return replace(
+        ranking,
+        rows=use[ranking.rows],
+        omitted=use[ranking.omitted],
+        omitted_at_the_end=use[ranking.omitted_at_the_end],
+    )
 
 
 def column_of(pool: Pool, name: str) -> npt.NDArray[Any]:

@@ -57,6 +57,11 @@ class SamplerConfig(BaseModel):
     power: float = Field(
         1.0, gt=0, le=8, title="Power", description="Weights are raised to this power, no unit."
     )
+    diversity: Literal["facility", "k_center"] = Field(
+        "facility",
+        title="Choice inside a cluster",
+        description="`facility`: nearest to all members (facility location); `k_center`: farthest first.",
+    )
     drop_duplicates: bool = Field(
         True, title="Drop near-duplicates", description="Keep one sample of each duplicate group of the lake."
     )
@@ -70,6 +75,11 @@ class SamplerConfig(BaseModel):
         False,
         title="Allow fewer than the budget",
         description="Take what there is, not fail, when the pool holds fewer than the budget.",
+    )
+    licence_allow: tuple[str, ...] = Field(
+        (),
+        title="Allowed licences",
+        description="Choose among images of these licences only; the lake's own rule holds besides. Empty: all.",
     )
     target_domain: str | None = Field(
         None,

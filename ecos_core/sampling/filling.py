@@ -34,7 +34,8 @@ class Ranking:
     """One cluster's picks in order: ``rows`` int64 [k] of its members, ``radii`` float32 [k], ``reasons``
     [k].
 
-    ``spent``: there are no more. ``omitted`` rows [m] were left out for ``omitted_reasons`` [m].
+    ``spent``: there are no more. ``omitted_at_the_end``: rows found to be near-duplicates once all others
+    are picked. ``omitted`` rows [m] were left out for ``omitted_reasons`` [m].
     """
 
     rows: Integers
@@ -43,6 +44,7 @@ class Ranking:
     spent: bool
     omitted: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
     omitted_reasons: Sequence[str] = ()
+    omitted_at_the_end: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 # (members, rows taken before, how many picks are needed) -> at least that many, or all there are.
@@ -57,6 +59,7 @@ class _Found:
     sample_ids: npt.NDArray[Any]
     groups: npt.NDArray[Any] | None
     omitted_ids: npt.NDArray[Any]
+    late_ids: npt.NDArray[Any]
 
 
 def check_budget(pool: Pool, budget: int, config: SamplerConfig, chosen_before: int = 0) -> int:
@@ -185,6 +188,7 @@ class _Filling:
             sample_ids=members.sample_ids[ranking.rows],
             groups=None if groups is None else groups[ranking.rows],
             omitted_ids=members.sample_ids[ranking.omitted],
+            late_ids=members.sample_ids[ranking.omitted_at_the_end],
         )
 
     def _groups_chosen_earlier(self) -> set[Any]:
@@ -281,14 +285,15 @@ class _Filling:
         for cluster in np.unique(clusters).tolist():
             found = self.found[cluster]
             seats = np.flatnonzero(clusters == cluster)
-            all_used = found.ranking.spent and len(seats) >= len(found.sample_ids)
+            passed_over = sum(where == cluster for where, _, _ in self.crossing)
+            all_used = found.ranking.spent and len(seats) + passed_over >= len(found.sample_ids)
             for sample_id, reason in zip(
                 found.omitted_ids.tolist(), found.ranking.omitted_reasons, strict=True
             ):
-                if reason != DUPLICATE_RADIUS:
-                    rows.append((sample_id, cluster, reason, int(seats[0]) + 1))
-                elif all_used:
-                    rows.append((sample_id, cluster, reason, int(seats[-1]) + 1))
+                rows.append((sample_id, cluster, reason, int(seats[0]) + 1))
+            if all_used:
+                late = found.late_ids.tolist()
+                rows += [(sample_id, cluster, DUPLICATE_RADIUS, int(seats[-1]) + 1) for sample_id in late]
         rows += [
             (str(self.found[cluster].sample_ids[position]), cluster, DUPLICATE_GROUP, picks + 1)
             for cluster, position, picks in self.crossing

@@ -200,7 +200,8 @@ class _Search:
                 return candidates[values > ceiling], ceiling
 
     def _update(self, stale: Integers) -> None:
-        """Bring rows up to date: blocks of rows that have missed about as many centres, one matrix product each."""
+        """Bring rows up to date: blocks of rows that have missed about as many centres, one matrix product
+        each."""
         stale = stale[np.argsort(self.seen[stale], kind="stable")]
         for start in range(0, len(stale), _BLOCK_ROWS):
             part = stale[start : start + _BLOCK_ROWS]

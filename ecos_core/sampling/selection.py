@@ -19,6 +19,7 @@ Strings = npt.NDArray[Any]
 
 NEAREST = "nearest the centroid"
 FARTHEST = "farthest from those chosen"
+REPRESENTATIVE = "represents the cluster best"
 RANDOM = "random"
 
 

@@ -91,11 +91,19 @@ def read_labels(folder: Location) -> dict[str, str]:
 def read_rows(
     lake: Lake, snapshot: Snapshot, sample_ids: Iterable[str], columns: list[str]
 ) -> dict[str, dict[str, Any]]:
-    """Columns of the given samples, by sample id. Raises InputError when the lake lacks some."""
+    """Columns of the given samples, by sample id.
+
+    Raises InputError when the lake lacks some, or its licence rule forbids some.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from ecos_core.lake.licences import licence_filter
+
     wanted = set(sample_ids)
+    licences = licence_filter(lake, snapshot)
+    if licences is not None:
+        licences.check(wanted)
     values = pa.array(sorted(wanted))
     found: dict[str, dict[str, Any]] = {}
     for shard in snapshot.shards:

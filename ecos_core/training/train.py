@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
 from ecos_core.progress import Progress, ProgressSink, silent
@@ -32,47 +31,14 @@ from ecos_core.storage.artefacts import MANIFEST_NAME
 from ecos_core.training import data
 from ecos_core.training.config import TrainConfig, Use
 from ecos_core.training.evaluation import evaluate, spread
+from ecos_core.training.job import Job, Outcome
 
 if TYPE_CHECKING:
     from ecos_core.features.extractor import Extractor
-    from ecos_core.lake.lake import Lake, Snapshot
+    from ecos_core.lake.lake import Lake
 
 KIND = "training"
 METRICS_NAME = "metrics.json"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training of one seed: everything a use may read. ``scratch`` is for checkpoints, inside the
-    output.
-    """
-
-    config: TrainConfig
-    seed: int
-    train: data.LabelledImages
-    test: data.LabelledImages | None
-    lake: Lake
-    snapshot: Snapshot
-    extractor: Callable[[], Extractor]
-    fingerprint: str
-    scratch: Location
-    progress: ProgressSink = silent
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a use hands back. ``tensors`` and ``metadata`` are the safetensors file; ``probabilities``
-    float32 [n, k] are of the test set (None without one); ``figures`` are finite numbers for the metrics,
-    ``history`` one row an epoch.
-    """
-
-    tensors: dict[str, NDArray[Any]]
-    classes: tuple[str, ...]
-    metadata: dict[str, str]
-    probabilities: NDArray[np.float32] | None
-    onnx: bytes | None = None
-    figures: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -136,6 +102,7 @@ def train_selection(
             load,
             fingerprint,
             where / f"scratch-seed{seed}",
+            inputs["train"],
             progress,
         )
         for seed in _seeds(config)
@@ -189,7 +156,17 @@ def train_probe(job: Job) -> Outcome:
 def _runner(use: Use) -> Callable[[Job], Outcome]:
     if use is Use.LINEAR_PROBE:
         return train_probe
-    raise InputError(f"use '{use.value}' is not there yet; use linear_probe")
+    if use is Use.FINE_TUNE:
+        from ecos_core.training.fine_tune import fine_tune
+
+        return fine_tune
+    if use is Use.FIXMATCH:
+        from ecos_core.training.fixmatch import fixmatch
+
+        return fixmatch
+    from ecos_core.training.distil import distil
+
+    return distil
 
 
 def _seeds(config: TrainConfig) -> tuple[int, ...]:

@@ -29,11 +29,14 @@ def test_budget_is_met_without_repeats_and_the_seed_decides(name: str, make_pool
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("diversity", ["facility", "k_center"])
 @pytest.mark.parametrize("budget", [1, 7, 59, 150])
-def test_first_picks_are_the_smaller_budgets_answer(name: str, budget: int, make_pool: MakePool) -> None:
+def test_first_picks_are_the_smaller_budgets_answer(
+    name: str, budget: int, diversity: str, make_pool: MakePool
+) -> None:
     groups = np.random.default_rng(1).integers(-150, 30, size=200)
     pool = make_pool(duplicate_groups=groups)
-    config = CONFIG.model_copy(update={"duplicate_radius": 1.2, "allow_fewer": True})
+    config = CONFIG.model_copy(update={"duplicate_radius": 1.2, "allow_fewer": True, "diversity": diversity})
     everything = SAMPLERS[name](pool, 200, scores=SCORES, config=config, seed=1)
     if budget > len(everything):
         budget = len(everything)
@@ -78,3 +81,30 @@ def test_unknown_sampler_and_missing_scores_are_refused(make_pool: MakePool) -> 
 def test_sample_selected_earlier_but_not_in_the_pool_is_refused(make_pool: MakePool) -> None:
     with pytest.raises(InputError, match="1 of 2 samples selected earlier are not in this pool"):
         SAMPLERS["ecos"](make_pool(), 5, scores=SCORES, config=CONFIG, seed=0, selected=["s00001", "gone"])
+
+
+def test_near_duplicates_are_dropped_with_their_reason(make_pool: MakePool) -> None:
+    groups = np.where(np.arange(200) < 40, np.arange(200) // 2, -1)
+    for diversity in ("facility", "k_center"):
+        config = SamplerConfig(diversity=diversity, duplicate_radius=1.0, allow_fewer=True)
+        chosen = SAMPLERS["ecos"](
+            make_pool(duplicate_groups=groups), 200, scores=SCORES, config=config, seed=1
+        )
+        rows = {int(sample_id[1:]) for sample_id in chosen.sample_id}
+        assert max(np.bincount(groups[sorted(rows & set(range(40)))])) == 1
+        assert {reason.split(":")[0] for reason in chosen.omitted.reason} == {"near-duplicate"}
+        assert len(chosen) + len(chosen.omitted.sample_id) == 200
+        assert not set(chosen.omitted.sample_id.tolist()) & set(chosen.sample_id.tolist())
+
+
+def test_duplicates_leave_too_few_for_the_budget(make_pool: MakePool) -> None:
+    groups = np.zeros(200, dtype=int)
+    with pytest.raises(InputError, match="only 1 of 200"):
+        SAMPLERS["ecos"](make_pool(duplicate_groups=groups), 5, scores=SCORES, config=CONFIG, seed=0)
+
+
+def test_group_chosen_earlier_is_not_chosen_again(make_pool: MakePool) -> None:
+    groups = np.where(np.arange(200) < 100, 7, -1)
+    pool = make_pool(duplicate_groups=groups)
+    chosen = SAMPLERS["ecos"](pool, 90, scores=SCORES, config=CONFIG, seed=0, selected=["s00003"])
+    assert all(int(sample_id[1:]) >= 100 for sample_id in chosen.sample_id)

@@ -1,0 +1,111 @@
+"""Private moments: the client's mean feature in a few directions, and the lake's shares tilted to match it.
+
+One release of k + 1 integers that is tied to no clustering: the noised sum over the client's records of the
+projected feature, clipped to L2 norm 1, and a constant 1 that counts the records, all over sqrt(2), so that
+one record moves the sum by at most 1. Any later clustering is served by the regularised maximum-entropy tilt
+p_r ~ q_r exp(l . c_r) whose mean is the client's (Csiszar 1975; Dudik, Phillips and Schapire, COLT 2004).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+
+from ecos_core.errors import InputError
+from ecos_core.sampling.config import Scores
+from ecos_core.sampling.pool import Pool
+
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+# A record's k + 1 numbers are integers of this size: rounding moves the norm by less than 0.1 %.
+INTEGER_SCALE = 2**14
+_SHARE_SCALE = 10**9
+
+
+@dataclass(frozen=True)
+class MomentQuery:
+    """What is asked: ``directions`` float64 [k, d] and ``mean`` float64 [d] of the lake, ``radius`` (feature
+    units) beyond which a projected feature is clipped."""
+
+    directions: Doubles
+    mean: Doubles
+    radius: float
+
+    def project(self, features: npt.NDArray[np.floating]) -> Doubles:
+        """Features [n, d] to [n, k], of L2 norm at most 1."""
+        inside = (np.asarray(features, dtype=np.float64) - self.mean) @ self.directions.T / self.radius
+        norms = np.linalg.norm(inside, axis=1, keepdims=True)
+        return np.asarray(inside / np.maximum(norms, 1.0), dtype=np.float64)
+
+    def encode(self, features: npt.NDArray[np.floating]) -> Integers:
+        """What the client sums before the noise: int64 [n, k + 1], rows of L2 norm at most
+        ``sensitivity``."""
+        points = self.project(features)
+        whole = np.concatenate([points, np.ones((len(points), 1))], axis=1) / np.sqrt(2.0)
+        return np.trunc(whole * INTEGER_SCALE).astype(np.int64)
+
+    @property
+    def sensitivity(self) -> float:
+        """L2 norm that one encoded record cannot exceed (truncation only shortens it)."""
+        return float(INTEGER_SCALE)
+
+
+def moment_query(pool: Pool, directions: int) -> MomentQuery:
+    """The lake's ``directions`` principal directions, from its centroids weighted by size: no sample is read.
+
+    The radius is the 90 % quantile of the centroids' projected norms, by size. Raises InputError when there
+    are fewer clusters or feature numbers than directions.
+    """
+    sizes, centroids = pool.cluster_sizes.astype(np.float64), pool.centroids.astype(np.float64)
+    if not 1 <= directions <= min(centroids.shape[1], np.count_nonzero(sizes)):
+        raise InputError(
+            f"moments: {directions} directions from {len(sizes)} clusters of {centroids.shape[1]} numbers"
+        )
+    mean = np.average(centroids, axis=0, weights=sizes)
+    centred = (centroids - mean) * np.sqrt(sizes / sizes.sum())[:, None]
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:directions]
+    norms = np.linalg.norm((centroids - mean) @ axes.T, axis=1)
+    order = np.argsort(norms)
+    reached = np.cumsum(sizes[order]) / sizes.sum()
+    return MomentQuery(axes, mean, float(norms[order][np.searchsorted(reached, 0.9)]))
+
+
+def scores_from_moments(pool: Pool, query: MomentQuery, answer: Integers, sigma: float) -> Scores:
+    """Scores for any clustering from one answer: shares in billionths, noise already dealt with (sigma 0).
+
+    ``answer`` int64 [k + 1]: the sum of the encoded records plus discrete Gaussian noise of standard
+    deviation ``sigma * INTEGER_SCALE``; ``sigma`` is that of a counting query at the same privacy. Raises
+    InputError on a wrong length.
+    """
+    if answer.shape != (len(query.directions) + 1,):
+        raise InputError(f"moments: {answer.shape} numbers answered, {len(query.directions) + 1} asked")
+    sums = np.asarray(answer, dtype=np.float64) / INTEGER_SCALE
+    count = max(float(sums[-1]), sigma, 1e-9)
+    shares = tilted_shares(pool, query, sums[:-1] / count, (sigma / count) ** 2)
+    return Scores(np.rint(shares * _SHARE_SCALE).astype(np.int64), 0.0)
+
+
+def tilted_shares(pool: Pool, query: MomentQuery, mean: Doubles, variance: float) -> Doubles:
+    """Shares float64 [R] that sum to 1: the least change of the lake's that explains ``mean`` [k] up to
+    noise of ``variance`` a coordinate (a Gaussian penalty on l)."""
+    sizes = pool.cluster_sizes.astype(np.float64)
+    log_lake = np.log(np.maximum(sizes, 1e-12) / sizes.sum())
+    points = query.project(pool.centroids)
+
+    def shares(tilt: Doubles) -> tuple[Doubles, float]:
+        energy = log_lake + points @ tilt
+        largest = energy.max()
+        unscaled = np.exp(energy - largest)
+        return unscaled / unscaled.sum(), float(largest + np.log(unscaled.sum()))
+
+    def objective(tilt: Doubles) -> tuple[float, Doubles]:
+        tilted, log_total = shares(tilt)
+        value = log_total - tilt @ mean + 0.5 * variance * float(tilt @ tilt)
+        return float(value), points.T @ tilted - mean + variance * tilt
+
+    found = minimize(objective, np.zeros(len(mean)), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return np.where(sizes > 0, shares(found.x)[0], 0.0)
