@@ -61,8 +61,9 @@ def settings() -> Iterator[Setting]:
     for epsilon in (0.1, 0.582, None):
         yield from (Setting("clusters", epsilon, clusters, power=0.75) for clusters in (10, 30, 100, 300))
     for epsilon in (0.1, 0.582):
-        for scheme in ("two rounds", "moments 8", "moments 32"):
-            yield Setting("queries", epsilon, scheme=scheme, power=0.75)
+        yield Setting("queries", epsilon, scheme="two rounds", power=0.75)
+        for scheme in ("moments 8", "moments 32"):
+            yield Setting("queries", epsilon, 300, scheme=scheme, power=0.75)
         for denoise in ("clip", "threshold", "lake_prior", "simplex"):
             yield Setting("denoising", epsilon, denoise=denoise, power=0.75)
         yield Setting("denoising", epsilon, weighting="ratio", power=0.75)
