@@ -74,13 +74,17 @@ def canonical_json(value: Any) -> bytes:
 
 
 def write_shard(
-    folder: Location, name: str | None, table: pa.Table, *, row_group_rows: int = 65_536
+    folder: Location,
+    name: str | None,
+    table: pa.Table,
+    *,
+    row_group_rows: int = 65_536,
+    opaque: Sequence[str] = (),
 ) -> ShardRecord:
-    """Write ``table`` as zstd Parquet under ``folder/name``, atomically.
+    """Write ``table`` as zstd Parquet under ``folder/name``, atomically. Without a name it is its own sha256's.
 
-    Without a name it is its own sha256's.
-
-    Raises InputError when a column is private or the disk refuses.
+    Columns in ``opaque`` hold what is compressed already and are stored as they are. Raises InputError when a
+    column is private or the disk refuses.
     """
     import pyarrow.parquet as pq
 
@@ -92,12 +96,7 @@ def write_shard(
         )
     buffer = io.BytesIO()
     pq.write_table(
-        table,
-        buffer,
-        compression="zstd",
-        row_group_size=row_group_rows,
-        use_dictionary=_dictionary_columns(table.schema),
-        write_page_checksum=True,
+        table, buffer, row_group_size=row_group_rows, write_page_checksum=True, **_encodings(table, opaque)
     )
     data = buffer.getvalue()
     digest = sha256_hex(data)
@@ -114,6 +113,24 @@ def _dictionary_columns(schema: pa.Schema) -> bool | list[str]:
 
     vectors = [field.name for field in schema if pa.types.is_fixed_size_list(field.type)]
     return [name for name in schema.names if name not in vectors] if vectors else True
+
+
+def _encodings(table: pa.Table, opaque: Sequence[str]) -> dict[str, Any]:
+    """zstd for all columns; opaque ones without compression, dictionary and statistics."""
+    import pyarrow as pa
+
+    if not opaque:
+        return {"compression": "zstd", "use_dictionary": _dictionary_columns(table.schema)}
+    leaves = {
+        f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
+        for field in table.schema
+        if field.name not in opaque
+    }
+    return {
+        "compression": dict.fromkeys(opaque, "none") | dict.fromkeys(leaves, "zstd"),
+        "use_dictionary": sorted(leaves),
+        "write_statistics": sorted(leaves),
+    }
 
 
 def read_shard(folder: Location, record: ShardRecord, columns: Sequence[str] | None = None) -> pa.Table:
