@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError, IntegrityError
-from ecos_core.storage import Location, Manifest, read_manifest, read_shard
+from ecos_core.storage import Location, Manifest, canonical_json, read_manifest, read_shard, sha256_hex
 
 if TYPE_CHECKING:
     from ecos_core.lake.lake import Lake, Snapshot
@@ -213,3 +213,12 @@ def lake_features(
             f"{stored.folder}: {len(sample_ids) - seen} selected samples have no features; run  ecos index"
         )
     return features
+
+
+def digest_of(images: LabelledImages) -> str:
+    """sha256 over the ids, labels and contents."""
+    rows = [
+        [sample_id, label, sha256_hex(content)]
+        for sample_id, label, content in zip(images.sample_ids, images.labels, images.images, strict=True)
+    ]
+    return sha256_hex(canonical_json(rows))

@@ -167,7 +167,7 @@ def _compare(job: Job, teacher: LinearProbe, outcome: Outcome) -> dict[str, floa
         "teacher_parameters": float(count_parameters(backbone.torch_module(side))),
     }
     if job.test is not None:
-        answers = teacher.predict_proba(extractor.extract(job.test.images))
+        answers = teacher.predict_proba(job.test_features(job.test))
         figures["teacher_accuracy"] = evaluate(answers, job.test.labels, teacher.classes).accuracy
     return figures
 

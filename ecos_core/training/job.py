@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ecos_core.progress import ProgressSink, silent
 from ecos_core.storage import Location
 from ecos_core.training.config import TrainConfig
-from ecos_core.training.data import LabelledImages
+from ecos_core.training.data import LabelledImages, digest_of
 
 if TYPE_CHECKING:
     from ecos_core.features.extractor import Extractor
@@ -36,6 +37,19 @@ class Job:
     scratch: Location
     data_digest: str = ""
     progress: ProgressSink = silent
+
+    def test_features(self, test: LabelledImages) -> NDArray[np.float32]:
+        """Features float32 [n, d] of the test set, extracted once: all trainings on this lake test on the same."""
+        name = f"{digest_of(test)[:32]}.npy"
+        where = self.lake.folder("features") / self.fingerprint / "test-sets" / name
+        if where.exists():
+            kept: NDArray[np.float32] = np.load(io.BytesIO(where.read_bytes()), allow_pickle=False)
+            return kept
+        features = self.extractor().extract(test.images)
+        buffer = io.BytesIO()
+        np.save(buffer, features, allow_pickle=False)
+        where.write_bytes(buffer.getvalue())
+        return features
 
 
 @dataclass(frozen=True)

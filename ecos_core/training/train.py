@@ -22,7 +22,6 @@ from ecos_core.storage import (
     Location,
     Manifest,
     ShardRecord,
-    canonical_json,
     read_manifest,
     sha256_hex,
     write_manifest,
@@ -84,8 +83,8 @@ def train_selection(
         "selection": picks.manifest.digest,
         "lake": snapshot.id,
         "extractor": fingerprint,
-        "train": _digest(train),
-    } | ({} if test_set is None else {"test": _digest(test_set)})
+        "train": data.digest_of(train),
+    } | ({} if test_set is None else {"test": data.digest_of(test_set)})
     finished = _finished(where, inputs, config)
     if finished is not None:
         return finished
@@ -143,7 +142,7 @@ def train_probe(job: Job) -> Outcome:
     probe = train_linear_probe(features, job.train.labels, c=job.config.c, seed=job.seed)
     probabilities = None
     if job.test is not None:
-        probabilities = probe.predict_proba(job.extractor().extract(job.test.images))
+        probabilities = probe.predict_proba(job.test_features(job.test))
     return Outcome(
         dict(probe.to_arrays()),
         probe.classes,
@@ -260,11 +259,3 @@ def _extractor_loader(lake: Lake, fingerprint: str) -> Callable[[], Extractor]:
         return load_saved(lake.folder("features") / fingerprint)
 
     return load
-
-
-def _digest(images: data.LabelledImages) -> str:
-    rows = [
-        [sample_id, label, sha256_hex(content)]
-        for sample_id, label, content in zip(images.sample_ids, images.labels, images.images, strict=True)
-    ]
-    return sha256_hex(canonical_json(rows))
