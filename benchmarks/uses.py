@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 from benchmarks import pacs
 from benchmarks.accuracy import default_home
 from benchmarks.grid import Grid, ImageSet, Job, JobData, planned_sigma, select
+from ecos_core.errors import InputError
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location
 from ecos_core.training.evaluation import spread
 from ecos_core.training.linear_probe import LinearProbe, train_linear_probe
 
 SAMPLERS = ("ecos", "random", "k_center")
+USES = ("compression", "client_labels")
 IMAGE_SIZE = 128
 TEMPERATURE = 4.0
 ALPHA = 0.7
@@ -39,6 +41,7 @@ STUDENT_C = 0.1
 def run(
     data_root: Path | None = None,
     *,
+    uses: tuple[str, ...] = USES,
     clients: tuple[str, ...] = pacs.DOMAINS,
     budgets: tuple[int, ...] = (300, 1000),
     samplers: tuple[str, ...] = SAMPLERS,
@@ -58,14 +61,18 @@ def run(
     home = default_home() if home == Path() else home
     clients, seeds = (clients[:1], seeds[:1]) if quick else (clients, seeds)
     images = ImageSet.load(pacs.prepare(data_root, home, image_size=IMAGE_SIZE, progress=progress))
-    student = ImageSet.load(student_file(data_root, home, images, progress))
+    if unknown := sorted(set(uses) - set(USES)):
+        raise InputError(f"benchmark uses: {', '.join(unknown)} is none of {', '.join(USES)}")
+    compressing = "compression" in uses
+    student = ImageSet.load(student_file(data_root, home, images, progress)) if compressing else None
     grid = Grid(clients=clients, budgets=budgets, seeds=seeds, epsilon=epsilon, clusters=clusters)
     cells: list[dict[str, Any]] = []
     jobs = [Job("id+ood", client, seed) for client in clients for seed in seeds]
     for done, job in enumerate(jobs):
         progress(Progress("uses", done, len(jobs), "splits"))
         data = JobData(images, job, grid)
-        cells += compression(data, student, samplers) + client_labels(data, samplers)
+        cells += compression(data, student, samplers) if student is not None else []
+        cells += client_labels(data, samplers) if "client_labels" in uses else []
     progress(Progress("uses", len(jobs), len(jobs), "splits"))
     rows = summarise(cells)
     where = (home / "bench" / "uses" if out == Path() else out) / "uses.json"
