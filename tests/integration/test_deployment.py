@@ -68,7 +68,7 @@ class Stack:
         user, password = self.auth.split(":")
         answer = httpx.request(method, self.api + path, auth=(user, password), timeout=30, **options)
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text[:300]}"
-        return answer.json()
+        return answer.json() if answer.content else None
 
 
 @pytest.fixture(scope="module")
