@@ -54,7 +54,7 @@ def init(
     ] = None,
     minimum_records: Annotated[int, typer.Option(help="Fewest usable images to start with.")] = 100,
     operations: Annotated[str, typer.Option(help="Allowed operations, with commas.")] = "score",
-    answer_after: Annotated[float, typer.Option(help="Seconds after which each new answer leaves.")] = 1.0,
+    answer_after: Annotated[float, typer.Option(help="Seconds after which each new answer leaves.")] = 0.5,
     as_json: JsonOption = False,
 ) -> None:
     """Make a client: key, policy, ledger, first token, and the features of the private images.

@@ -47,7 +47,7 @@ class Policy(BaseModel):
     approval: Literal["automatic", "manual"] = "automatic"
     peers: list[Key] = []
     honest_peers: Annotated[float, Field(gt=0, le=1)] = 0.5
-    answer_after_seconds: Annotated[float, Field(ge=0, le=600)] = 1.0
+    answer_after_seconds: Annotated[float, Field(ge=0, le=600)] = 0.5
     largest_request_mb: Positive = 32.0
     largest_model_mb: Positive = 16.0
     model_seconds: Annotated[int, Field(ge=1, le=600)] = 20
