@@ -1,12 +1,13 @@
 """What the lake costs on top of the work itself, and what it saves.
 
-* ``ingest``: against a loop that only reads, hashes and fully decodes the same files in as many threads and
-  stores nothing. The difference is Parquet, checksums, fsync, manifests and resume records. The bar, 0.9,
-  is "less than a tenth".
+* ``ingest``: against a loop that only reads, hashes, fully decodes and fingerprints the same files in as many
+  threads and stores nothing. The difference is a second hash, Parquet, checksums, fsync, manifests and resume
+  records: 0.5 ms an image of 60 KB beside 2 ms of decoding on the machine where this was written, much of it
+  in the background. The bar is 0.75.
 * ``ingest again``: the same source a second time against the first time.
 * ``near-duplicate pairs``: multi-index hashing against comparing all pairs with numpy; the same pairs.
 
-The images are random crops of scikit-image's photographs, 256 px JPEG.
+The images are random crops of scikit-image's photographs, 384 px JPEG.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ecos_core.lake.lake import Lake
 from ecos_core.lake.near_pairs import Prints, is_telling, near_pairs
 from ecos_core.lake.perceptual_hash import perceptual_hash
 
-SIDE = 256
+SIDE = 384
 SHARDS, IMAGES_A_SHARD = 100, 100
 HASHES = 30_000
 Row = dict[str, Any]
@@ -37,15 +38,15 @@ Row = dict[str, Any]
 
 def run(quick: bool = False) -> list[Row]:
     """The rows; quick ones take seconds and prove nothing."""
-    shards = 10 if quick else SHARDS
+    shards, images = (10, 12) if quick else (SHARDS, IMAGES_A_SHARD)
     with tempfile.TemporaryDirectory() as scratch:
-        rows = ingest_rows(Path(scratch), shards)
+        rows = ingest_rows(Path(scratch), shards, images)
     return [*rows, pairs_row(2_000 if quick else HASHES)]
 
 
-def ingest_rows(scratch: Path, shards: int) -> list[Row]:
+def ingest_rows(scratch: Path, shards: int, images_a_shard: int) -> list[Row]:
     """Ingest into about ``shards`` shards against the bare loop, then once more."""
-    size = write_images(scratch / "images", shards * IMAGES_A_SHARD)
+    size = write_images(scratch / "images", shards * images_a_shard)
     target = size // shards
     files = sorted((scratch / "images").rglob("*.jpg"))
     _, warm = timed(lambda: bare_loop(files))  # so that both find the files in the page cache
@@ -59,7 +60,7 @@ def ingest_rows(scratch: Path, shards: int) -> list[Row]:
             first_s,
             "read, sha256 and decode in threads",
             min(warm, peer_s),
-            0.9,
+            0.75,
             same=first.items == len(files),
             images=len(files),
             shards=made,

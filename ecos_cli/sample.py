@@ -108,13 +108,14 @@ def run(config: Any) -> dict[str, Any]:
     from ecos_core.clustering.clustering import Clustering
     from ecos_core.lake.lake import Lake
     from ecos_core.stages.scoring import request_scores
-    from ecos_core.stages.selecting import Choice, check_choice, needs_scores, select
+    from ecos_core.stages.selecting import Choice, check_choice, check_target, needs_scores, select
     from ecos_core.storage import Location
 
     opened = Lake.open(config.lake)
     clustering = Clustering.open(opened, config.clustering)
     choice = Choice(config.budget, config.sampler, config.sampling, config.seed)
     check_choice(opened, clustering, choice)
+    check_target(Location.of(config.out), opened, clustering, choice)
     stored = None
     if needs_scores(config.sampler):
         if config.client is None:

@@ -176,7 +176,9 @@ def _write(folder: Location, rows: list[dict[str, Any]], schema: Any) -> ShardRe
 
     if not rows:
         return None
-    return write_shard(folder, None, pa.Table.from_pylist(rows, schema), row_group_rows=_ROW_GROUP_ROWS)
+    table = pa.Table.from_pylist(rows, schema)
+    opaque = [name for name in ("bytes",) if name in table.column_names]
+    return write_shard(folder, None, table, row_group_rows=_ROW_GROUP_ROWS, opaque=opaque)
 
 
 def manifest_after(kind: str, before: Snapshot | None, parts: Sequence[Part]) -> Manifest | None:

@@ -65,6 +65,19 @@ def check_choice(lake: Lake, clustering: Clustering, choice: Choice) -> None:
         )
 
 
+def check_target(folder: Location, lake: Lake, clustering: Clustering, choice: Choice) -> None:
+    """Before privacy is spent: raises InputError when ``folder`` cannot be written or holds another selection."""
+    if not (folder / "manifest.json").exists():
+        probe = folder / "writable"
+        probe.write_bytes(b"")
+        probe.remove()
+        return
+    manifest = read_manifest(folder, KIND)
+    parameters = {**choice.parameters(), **_pool(lake, clustering, choice)[1]}
+    if manifest.inputs["clustering"] != clustering.id or manifest.parameters != parameters:
+        raise InputError(f"{folder}: holds another selection, which is kept; choose another folder")
+
+
 def _pool(lake: Lake, clustering: Clustering, choice: Choice) -> tuple[RestrictedPool, dict[str, Any]]:
     """What may be chosen from, and the record of what restricts it."""
     return restricted_pool(LakePool(lake, clustering), choice.config.licence_allow)

@@ -38,8 +38,9 @@ class FolderSource:
         return sum(1 for _ in self._walk(self.root, (), frozenset()))
 
     def items(self) -> Iterator[SourceItem]:
-        for found in self._walk(self.root, (), frozenset()):
-            yield found if isinstance(found, SourceItem) else self._file(self.root.joinpath(*found), found)
+        root = self.root.absolute()
+        for found in self._walk(root, (), frozenset()):
+            yield found if isinstance(found, SourceItem) else self._file(root.joinpath(*found), found)
 
     def _walk(
         self, folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]
@@ -78,7 +79,7 @@ class FolderSource:
         if status.st_size > MAX_FILE_BYTES:
             return SourceItem(uri, refuse("too_large", f"{status.st_size:,} bytes"), domain, label)
         stamp = f"{status.st_size}-{status.st_mtime_ns}"
-        return SourceItem(uri, path.read_bytes, domain, label, stamp, address=str(path.absolute()))
+        return SourceItem(uri, path.read_bytes, domain, label, stamp, address=str(path))
 
     def _uri(self, parts: tuple[str, ...]) -> str:
         return readable("/".join((self.name, *parts))) or ""
