@@ -168,22 +168,23 @@ def status(
 def check(
     batch: Annotated[str, typer.Argument(help="The folder that was handed out.")],
     labels: Annotated[str, typer.Option(help="The labels folder.")],
-    features: Annotated[
-        str, typer.Option(help="Parquet with sample_id and feature, or a folder of such files.")
-    ],
+    lake: Annotated[str, typer.Option(help="The lake that the images are from, indexed.")],
     review: Annotated[str, typer.Option(help="The CSV to write.")],
+    fingerprint: Annotated[
+        str | None, typer.Option(help="Of the extractor, where the lake has features of several.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look for labels that are probably wrong, by confident learning on the images' features.
 
-    Example:  ecos handoff check batch1 --labels labels --features lake/features/FINGERPRINT/shards
-    --review review.csv
+    Example:  ecos handoff check batch1 --labels labels --lake lake --review review.csv
     """
     from ecos_core.labelling import LabelStore, suspected_errors, write_review
-    from ecos_core.labelling.features import read_features
+    from ecos_core.labelling.features import lake_features
+    from ecos_core.lake.lake import Lake
 
     resolved = LabelStore.at(labels).resolve().labels
-    ids, matrix = read_features(features, frozenset(resolved))
+    ids, matrix = lake_features(Lake.open(lake), frozenset(resolved), fingerprint)
     suspects = suspected_errors(ids, [resolved[id].label for id in ids], matrix)
     rows = write_review(batch, labels, review, suspects)
     result = {"suspects": [vars(suspect) for suspect in suspects], "to_review": rows, "review": review}

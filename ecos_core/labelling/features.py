@@ -1,55 +1,41 @@
-"""Features of some samples, for the label check, from Parquet files with ``sample_id`` and ``feature``."""
+"""Features of some of a lake's samples, for the label check."""
 
 from __future__ import annotations
-
-from os import PathLike
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
-from ecos_core.storage import Location
+from ecos_core.features.feature_set import FeatureSet
+from ecos_core.lake.lake import Lake
 
 
-def read_features(
-    where: str | PathLike[str] | Location, wanted: frozenset[str]
+def lake_features(
+    lake: Lake, wanted: frozenset[str], fingerprint: str | None = None
 ) -> tuple[list[str], NDArray[np.float32]]:
-    """The wanted samples found there, [n] ids, and their features, [n, d]. ``where`` is a file or a folder of
-    them.
+    """The wanted samples found in the lake, [n] ids, and their features, float32 [n, d].
 
-    Raises InputError when there is none of them.
+    ``fingerprint`` names the extractor; it may be left out, or cut short, where that leaves no choice.
+    Raises InputError when there is none, or a choice, or no feature of the wanted samples.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    location = Location.of(where)
-    files = (
-        [location] if location.name.endswith(".parquet") else [location / name for name in location.names()]
-    )
+    found = FeatureSet.open(lake, _extractor(lake, fingerprint))
     ids: list[str] = []
-    parts: list[NDArray[Any]] = []
-    values = pa.array(sorted(wanted), pa.string())
-    for file in (file for file in files if file.name.endswith(".parquet")):
-        table = _table(file)
-        table = table.filter(pc.is_in(table["sample_id"], value_set=values))
-        if table.num_rows:
-            ids += table["sample_id"].to_pylist()
-            column = table["feature"].combine_chunks()
-            parts.append(column.flatten().to_numpy().reshape(table.num_rows, -1).astype(np.float32))
+    parts: list[NDArray[np.float32]] = []
+    for shard in found:
+        here = shard.sample_ids.to_pylist()
+        rows = [row for row, id in enumerate(here) if id in wanted]
+        ids += [here[row] for row in rows]
+        parts.append(np.asarray(shard.features[rows], dtype=np.float32))
     if not ids:
         raise InputError(
-            f"{location}: no features of the labelled samples here; run  ecos index  on the lake"
+            f"{lake.location}: no features of the labelled samples; run  ecos index  on this lake"
         )
     return ids, np.concatenate(parts)
 
 
-def _table(file: Location) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with file.open_input() as opened:
-            return pq.read_table(opened, columns=["sample_id", "feature"])
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise InputError(f"{file}: not a Parquet file with sample_id and feature") from error
+def _extractor(lake: Lake, fingerprint: str | None) -> str:
+    names = [name for name in lake.folder("features").names() if name.startswith(fingerprint or "")]
+    if len(names) == 1:
+        return names[0]
+    known = ", ".join(name[:12] for name in lake.folder("features").names()) or "none"
+    raise InputError(f"{lake.location}: name one extractor with --fingerprint (there are: {known})")

@@ -44,7 +44,7 @@ def test_the_command_and_its_options_exist(page: str, line: str) -> None:
     command: Any = typer.main.get_command(app)
     context: Any = None
     while hasattr(command, "get_command") and words and not words[0].startswith("-"):
-        name = words.pop(0)
+        name = words.pop(0).rstrip(",")
         if name.isupper():
             return
         found = command.get_command(context, name)

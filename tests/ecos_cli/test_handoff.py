@@ -13,12 +13,15 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from ecos_core.features.extraction import extract_lake
+from ecos_core.features.extractor import load_extractor
 from ecos_core.lake.ingest import ingest
 from ecos_core.lake.lake import Lake
 from ecos_core.lake.sources import open_source
 from ecos_core.storage import Location, Manifest, write_manifest, write_shard
 
 LABELS = "dark,light"
+IMAGES = 40
 
 
 def ecos(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -28,13 +31,15 @@ def ecos(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a lake of twelve pictures and a selection of them all."""
+    """A folder with a lake of forty pictures and a selection of them all."""
     folder = tmp_path_factory.mktemp("handoff")
     random = np.random.default_rng(0)
-    for row in range(12):
+    for row in range(IMAGES):
         where = folder / "images" / ("dark" if row % 2 else "light")
         where.mkdir(parents=True, exist_ok=True)
-        pixels = random.integers(0, 90, (24, 24, 3)) + (0 if row % 2 else 150)
+        noise = random.integers(0, 90, (24, 24, 3))
+        smooth = np.linspace(180, 240, 24)[:, None, None] + random.integers(0, 9, (24, 24, 3))
+        pixels = noise if row % 2 else smooth
         Image.fromarray(pixels.astype(np.uint8)).save(where / f"{row}.png")
     lake = Lake.create(folder / "lake")
     ingest(open_source(str(folder / "images"), None), lake)
@@ -42,10 +47,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = pa.table(
         {
             "sample_id": [row["sample_id"] for row in rows],
-            "order": range(12),
-            "cluster": pa.array([0] * 12, pa.int32()),
-            "score": pa.nulls(12, pa.float64()),
-            "reason": ["random"] * 12,
+            "order": range(IMAGES),
+            "cluster": pa.array([0] * IMAGES, pa.int32()),
+            "score": pa.nulls(IMAGES, pa.float64()),
+            "reason": ["random"] * IMAGES,
         }
     )
     shard = write_shard(Location.of(folder / "selection"), "selection.parquet", table)
@@ -60,7 +65,7 @@ def test_the_whole_round(place: Path, tmp_path: Path) -> None:
                "--format", "csv", "--annotators", "anna,ben", "--overlap", "0.5", "--json")  # fmt: skip
     assert out.returncode == 0, out.stderr
     report = json.loads(out.stdout)
-    assert (report["tasks"], report["format"]) == (12, "csv")
+    assert (report["tasks"], report["format"]) == (IMAGES, "csv")
     truth = json.loads((place / "truth.json").read_text())
     for name in ("anna", "ben"):
         with (batch / f"tasks-{name}.csv").open(newline="") as file:
@@ -74,10 +79,29 @@ def test_the_whole_round(place: Path, tmp_path: Path) -> None:
     second = json.loads(ecos("import", batch, tmp_path / "ben.csv", "--labels", labels, "--json").stdout)
     assert second["complete"]
     assert second["agreement"]["fleiss_kappa"] == pytest.approx(1.0)
-    assert second["labels"] == {"dark": 6, "light": 6}
+    assert second["labels"] == {"dark": IMAGES // 2, "light": IMAGES // 2}
     status = ecos("status", batch, "--labels", labels)
-    assert "12 of 12 labelled" in status.stdout
+    assert f"{IMAGES} of {IMAGES} labelled" in status.stdout
     assert "anna and ben: 100% alike" in status.stdout
+
+
+def test_labels_are_checked_against_the_lakes_features(place: Path, tmp_path: Path) -> None:
+    lake, batch, labels = place / "lake", tmp_path / "batch", tmp_path / "labels"
+    extract_lake(Lake.open(lake), load_extractor(image_size=32))
+    ecos("export", place / "selection", "--lake", lake, "--out", batch, "--labels", LABELS, "--format", "csv")
+    truth = json.loads((place / "truth.json").read_text())
+    wrong = sorted(truth)[0]
+    given = truth | {wrong: "dark" if truth[wrong] == "light" else "light"}
+    rows = "".join(f"{id},{label}\n" for id, label in given.items())
+    (tmp_path / "done.csv").write_text("sample_id,label\n" + rows)
+    ecos("import", batch, tmp_path / "done.csv", "--labels", labels)
+    review = tmp_path / "review.csv"
+    out = ecos("check", batch, "--labels", labels, "--lake", lake, "--review", review, "--json")
+    assert out.returncode == 0, out.stderr
+    report = json.loads(out.stdout)
+    assert {suspect["sample_id"] for suspect in report["suspects"]} <= truth.keys()
+    assert report["to_review"] == len(report["suspects"])
+    assert review.read_text().startswith("sample_id,image,why,votes,suggested,label,annotator")
 
 
 @pytest.mark.parametrize(
