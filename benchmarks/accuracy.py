@@ -23,12 +23,19 @@ from ecos_core.storage import Location
 
 
 def make_grid(**settings: Any) -> Grid:
-    """A grid from options; those that are None keep their default. Raises InputError naming the bad one."""
+    """A grid from options. Raises InputError naming the bad one."""
     try:
-        return Grid.model_validate({name: value for name, value in settings.items() if value is not None})
+        return Grid.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"benchmark: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def quick_grid(grid: Grid) -> Grid:
+    """The first client, the first seed, one draw, the id+ood pool: a minute."""
+    return grid.model_copy(
+        update={"pools": grid.pools[:1], "clients": grid.clients[:1], "seeds": grid.seeds[:1], "draws": 1}
+    )
 
 
 def run_table(
@@ -37,18 +44,19 @@ def run_table(
     grid: Grid,
     *,
     home: Path,
-    out: Path | None,
-    mlflow_uri: str | None,
-    workers: int | None,
+    out: Path,
+    mlflow_uri: str,
+    workers: int,
     progress: ProgressSink = silent,
 ) -> dict[str, Any]:
     """Measure and write ``OUT/NAME.{json,md,tex,svg}``. Returns rows, report (the Markdown file) and
     mlflow_uri.
 
-    ``mlflow_uri``: default an SQLite store under ``home``; an empty string logs nothing.
+    ``out`` empty: under ``home``; ``mlflow_uri`` empty: an SQLite store under ``home``; ``workers`` 0:
+    the usable cores.
     """
     began = time.monotonic()
-    out = out or home / "bench" / name
+    out = home / "bench" / name if out == Path() else out
     cells = run_grid(
         features, grid, home / "bench" / "cells", workers=workers or usable_cores(), progress=progress
     )
@@ -60,12 +68,11 @@ def run_table(
     Location.of(files["md"]).write_bytes(markdown(rows, grid).encode())
     Location.of(files["tex"]).write_bytes(latex(rows, grid).encode())
     plot(rows, grid, files["svg"])
-    uri = f"sqlite:///{home / 'mlflow.db'}" if mlflow_uri is None else mlflow_uri
-    if uri:
-        log_rows(name, rows, grid, uri, digest=digest, artefacts=files.values(), progress=progress)
+    uri = mlflow_uri or f"sqlite:///{home / 'mlflow.db'}"
+    log_rows(name, rows, grid, uri, digest=digest, artefacts=files.values(), progress=progress)
     return {
         "rows": rows,
-        "mlflow_uri": uri or None,
+        "mlflow_uri": uri,
         "report": str(files["md"]),
         "results": str(files["json"]),
         "text": files["md"].read_text(),

@@ -7,11 +7,11 @@ together. No download and no ``--data-root`` is needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import default_home, make_grid, run_table
+from benchmarks.accuracy import default_home, make_grid, quick_grid, run_table
+from benchmarks.grid import POOLS, TABLE_SAMPLERS
 from benchmarks.images import feature_file, read_tree
 from ecos_core.progress import ProgressSink, silent
 
@@ -20,22 +20,21 @@ SEED = 0
 
 
 def run(
-    data_root: Path | None = None,
     *,
-    pools: Sequence[str] | None = None,
-    clients: Sequence[str] | None = None,
-    budgets: Sequence[int] | None = None,
-    samplers: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-    epsilon: float | None = None,
-    clusters: int | None = None,
-    draws: int | None = None,
+    pools: tuple[str, ...] = POOLS,
+    clients: tuple[str, ...] = DOMAINS,
+    budgets: tuple[int, ...] = (100, 300, 1000),
+    samplers: tuple[str, ...] = TABLE_SAMPLERS,
+    seeds: tuple[int, ...] = (1, 2, 3),
+    epsilon: float = 0.582,
+    clusters: int = 100,
+    draws: int = 3,
     image_size: int = 128,
     quick: bool = False,
-    out: Path | None = None,
-    home: Path | None = None,
-    mlflow_uri: str | None = None,
-    workers: int | None = None,
+    out: Path = Path(),
+    home: Path = Path(),
+    mlflow_uri: str = "",
+    workers: int = 0,
     progress: ProgressSink = silent,
 ) -> dict[str, Any]:
     """Measure the digits table. Returns ``rows``, ``mlflow_uri``, ``report`` and ``text`` (the tables).
@@ -43,18 +42,19 @@ def run(
     ``data_root``: digits that were made earlier (default: made once under ``home``); ``quick``: MNIST as
     the only client, one seed, one draw, the id+ood pool.
     """
-    home = home or default_home()
-    features = prepare(data_root, home, image_size=image_size, progress=progress)
+    home = default_home() if home == Path() else home
+    features = prepare(home, image_size=image_size, progress=progress)
     grid = make_grid(
-        pools=pools or (("id+ood",) if quick else None),
-        clients=clients or (DOMAINS[:1] if quick else DOMAINS),
+        pools=pools,
+        clients=clients,
         budgets=budgets,
         samplers=samplers,
-        seeds=seeds or ((1,) if quick else None),
+        seeds=seeds,
         epsilon=epsilon,
         clusters=clusters,
-        draws=draws or (1 if quick else None),
+        draws=draws,
     )
+    grid = quick_grid(grid) if quick else grid
     return run_table(
         "digits",
         features,
@@ -67,13 +67,11 @@ def run(
     )
 
 
-def prepare(
-    data_root: Path | None, home: Path, *, image_size: int = 128, progress: ProgressSink = silent
-) -> Path:
+def prepare(home: Path, *, image_size: int = 128, progress: ProgressSink = silent) -> Path:
     """The features of all digits; makes the images where they are not yet."""
-    folder = data_root or home / "bench" / f"digits-{SEED}"
+    folder = home / "bench" / f"digits-{SEED}"
     done = folder / "complete"
-    if data_root is None and not done.exists():
+    if not done.exists():
         from ecos_core.lake.digits import build_digits
 
         build_digits(folder, seed=SEED, progress=progress)

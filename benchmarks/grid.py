@@ -27,6 +27,7 @@ POOLS = ("id+ood", "ood")
 SCORED = ("ecos", "ecos_paper", "proximity", "dsir")
 FREE = ("random", "k_center", "balanced")
 PRIVILEGED = ("ecos_noise_free", "oracle", "whole_lake", "local")
+TABLE_SAMPLERS = ("ecos", "ecos_paper", "ecos_noise_free", "random", "k_center")
 ALL_SAMPLERS = (*SCORED, *FREE, *PRIVILEGED)
 PAPER_GAMMA = 0.8
 CODE_VERSION = 1
@@ -39,7 +40,7 @@ class Grid(BaseModel):
 
     pools: tuple[str, ...] = POOLS
     clients: tuple[str, ...]
-    samplers: tuple[str, ...] = ("ecos", "ecos_paper", "ecos_noise_free", "random", "k_center")
+    samplers: tuple[str, ...] = TABLE_SAMPLERS
     budgets: tuple[int, ...] = (100, 300, 1000)
     seeds: tuple[int, ...] = (1, 2, 3)
     epsilon: float = Field(0.582, gt=0)

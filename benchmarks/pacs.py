@@ -12,11 +12,11 @@ the lake (pool ``id+ood``) or not (``ood``). Features: EfficientNet-Lite0 at 128
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import default_home, make_grid, run_table
+from benchmarks.accuracy import default_home, make_grid, quick_grid, run_table
+from benchmarks.grid import POOLS, TABLE_SAMPLERS
 from benchmarks.images import feature_file, read_tar, read_tree
 from ecos_core.errors import InputError
 from ecos_core.progress import ProgressSink, silent
@@ -30,48 +30,56 @@ HOW_TO_GET_IT = (
 
 
 def run(
-    data_root: Path,
+    data_root: Path | None = None,
     *,
-    pools: Sequence[str] | None = None,
-    clients: Sequence[str] | None = None,
-    budgets: Sequence[int] | None = None,
-    samplers: Sequence[str] | None = None,
-    seeds: Sequence[int] | None = None,
-    epsilon: float | None = None,
-    clusters: int | None = None,
-    draws: int | None = None,
+    pools: tuple[str, ...] = POOLS,
+    clients: tuple[str, ...] = DOMAINS,
+    budgets: tuple[int, ...] = (100, 300, 1000),
+    samplers: tuple[str, ...] = TABLE_SAMPLERS,
+    seeds: tuple[int, ...] = (1, 2, 3),
+    epsilon: float = 0.582,
+    clusters: int = 100,
+    draws: int = 3,
     image_size: int = 128,
     quick: bool = False,
-    out: Path | None = None,
-    home: Path | None = None,
-    mlflow_uri: str | None = None,
-    workers: int | None = None,
+    out: Path = Path(),
+    home: Path = Path(),
+    mlflow_uri: str = "",
+    workers: int = 0,
     progress: ProgressSink = silent,
 ) -> dict[str, Any]:
     """Measure the PACS table. Returns ``rows``, ``mlflow_uri``, ``report`` and ``text`` (the tables).
 
-    ``quick``: one client, one seed, one draw, the id+ood pool. Raises InputError where PACS is not.
+    ``quick``: one client, one seed, one draw, the id+ood pool. ``home``: where features and finished
+    cells are kept (default: the user's cache); ``out``: where the tables go (default: under ``home``);
+    ``mlflow_uri``: default an SQLite store under ``home``; ``workers``: default the usable cores. Raises
+    InputError where PACS is not.
     """
-    home = home or default_home()
-    features = prepare(Path(data_root), home, image_size=image_size, progress=progress)
+    home = default_home() if home == Path() else home
+    features = prepare(data_root, home, image_size=image_size, progress=progress)
     grid = make_grid(
-        pools=pools or (("id+ood",) if quick else None),
-        clients=clients or (DOMAINS[:1] if quick else DOMAINS),
+        pools=pools,
+        clients=clients,
         budgets=budgets,
         samplers=samplers,
-        seeds=seeds or ((1,) if quick else None),
+        seeds=seeds,
         epsilon=epsilon,
         clusters=clusters,
-        draws=draws or (1 if quick else None),
+        draws=draws,
     )
+    grid = quick_grid(grid) if quick else grid
     name = f"pacs_{image_size}"
     return run_table(
         name, features, grid, home=home, out=out, mlflow_uri=mlflow_uri, workers=workers, progress=progress
     )
 
 
-def prepare(data_root: Path, home: Path, *, image_size: int = 128, progress: ProgressSink = silent) -> Path:
+def prepare(
+    data_root: Path | None, home: Path, *, image_size: int = 128, progress: ProgressSink = silent
+) -> Path:
     """The features of all images. Raises InputError where PACS is not."""
+    if data_root is None:
+        raise InputError(f"benchmark pacs: name a folder with --data-root and {HOW_TO_GET_IT}")
     source = find(data_root)
     images = read_tree(source, DOMAINS) if source.is_dir() else read_tar(source)
     return feature_file("pacs", images, home, image_size=image_size, progress=progress)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ecos_cli.client_rules import SIGMA_SHOWN, HomeOption, find_extractor, ready_home
+from ecos_cli.client_rules import app as rules_app
 from ecos_cli.output import JsonOption, emit, progress_bar
 from ecos_core.errors import InputError
 
@@ -14,16 +16,13 @@ if TYPE_CHECKING:
     from ecos_core.client.policy import Policy
     from ecos_core.progress import ProgressSink
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="What runs at the data owner.")
-token_app = typer.Typer(no_args_is_help=True, help="Who may ask: one secret token a requester.")
-extractor_app = typer.Typer(no_args_is_help=True, help="The extractors agreed with the clouds.")
-policy_app = typer.Typer(no_args_is_help=True, help="What the owner allows.")
-app.add_typer(token_app, name="token")
-app.add_typer(extractor_app, name="extractor")
-app.add_typer(policy_app, name="policy")
-
-HomeOption = Annotated[Path, typer.Option("--home", help="The client's folder.")]
-SIGMA_SHOWN = 6.12  # the noise of the paper's epsilon, 0.58, under add/remove
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="What runs at the data owner.",
+)
+app.add_typer(rules_app)
 
 
 @app.command()
@@ -123,16 +122,8 @@ def _init_from_images(
 
     if not images.is_dir():
         raise InputError(f"{images}: no such folder of images")
-    extractor = _extractor(*wanted)
+    extractor = find_extractor(*wanted)
     return init_home(home, policy, images=images, extractors=[extractor], units=units, progress=progress)
-
-
-def _extractor(name: str, image_size: int, weights: str | None, folder: Path | None) -> Any:
-    from ecos_core.features.extractor import load_extractor, load_saved
-
-    if folder is not None:
-        return load_saved(str(folder), weights=weights)
-    return load_extractor(name, image_size=image_size, weights=weights)
 
 
 def _init_from_features(home: Path, policy: Policy, features: Path, fingerprint: str | None) -> Any:
@@ -168,15 +159,13 @@ def serve(
 
     Example:  ecos client serve --home hospital --port 8731
     """
+    import sys
+
     from ecos_core.client.engine import Engine
-    from ecos_core.client.home import check_minimum, complete_features, open_home
     from ecos_core.client.serve import Tls, serve
     from ecos_core.storage import Location
 
-    opened = open_home(home)
-    with progress_bar(quiet=as_json) as progress:
-        complete_features(opened, progress)
-    check_minimum(opened)
+    opened = ready_home(home, as_json)
     tls = None
     if tls_certificate is not None or tls_key is not None or tls_requesters is not None:
         if tls_certificate is None or tls_key is None:
@@ -186,8 +175,6 @@ def serve(
     def ready(address: str) -> None:
         if ready_file is not None:
             Location.of(ready_file).write_bytes(address.encode())
-        import sys
-
         emit(
             {"address": address},
             as_json=as_json,
@@ -225,7 +212,7 @@ def ledger(
             "sequence": row.sequence,
             "time": datetime.fromtimestamp(row.time, UTC).isoformat(timespec="seconds"),
             "requester": row.requester,
-            "operation": row.operation,
+            "operation": row.operation + (" (shared)" if row.shared else ""),
             "mechanisms": "; ".join(
                 f"sigma {event.sigma:g} for {event.sensitivity:.4g}, gamma {event.gamma:g}, x{event.count}"
                 for event in row.events
@@ -291,98 +278,28 @@ def verify(home: HomeOption, as_json: JsonOption = False) -> None:
     emit(result, as_json=as_json, text=text)
 
 
-@token_app.command("add")
-def token_add(
-    name: Annotated[str, typer.Argument(help="The requester's name.")],
+@app.command()
+def work(
     home: HomeOption,
-    token_file: Annotated[Path, typer.Option(help="Where to write the token (mode 600).")],
+    mailbox: Annotated[str, typer.Option(help="Folder or URL (s3://bucket/path) that both sides can reach.")],
+    once: Annotated[bool, typer.Option(help="Answer what is there now, then end.")] = False,
+    pause: Annotated[float, typer.Option(help="Seconds between looks at an empty mailbox.")] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Let one more requester ask.
+    """Answer requests from a mailbox, for sites that accept no inbound connection.
 
-    Example:  ecos client token add cloud-b --home hospital --token-file cloud-b.token
+    Example:  ecos client work --home hospital --mailbox s3://exchange/hospital
     """
-    from ecos_core.client.home import open_home
-    from ecos_core.client.keys import write_secret
+    from ecos_core.client.engine import Engine
+    from ecos_core.client.mailbox import MailboxWorker
 
-    store = open_home(home).tokens
-    if token_file.exists():
-        raise InputError(f"{token_file}: there is a file already; choose another name")
-    token = store.add(name)
-    write_secret(token_file, token.encode() + b"\n")
-    emit(
-        {"requester": name, "token_file": str(token_file)},
-        as_json=as_json,
-        text=f"{name}: token in {token_file}",
-    )
-
-
-@token_app.command("revoke")
-def token_revoke(
-    name: Annotated[str, typer.Argument(help="The requester's name.")],
-    home: HomeOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Refuse a requester from the next request on; takes effect in a running service at once.
-
-    Example:  ecos client token revoke cloud-b --home hospital
-    """
-    from ecos_core.client.home import open_home
-
-    open_home(home).tokens.revoke(name)
-    emit({"requester": name, "revoked": True}, as_json=as_json, text=f"{name}: refused from now on")
-
-
-@token_app.command("list")
-def token_list(home: HomeOption, as_json: JsonOption = False) -> None:
-    """Who has a token.
-
-    Example:  ecos client token list --home hospital
-    """
-    from ecos_core.client.home import open_home
-
-    names = [requester.name for requester in open_home(home).tokens.requesters]
-    emit({"requesters": names}, as_json=as_json, text="\n".join(names) or "nobody")
-
-
-@extractor_app.command("add")
-def extractor_add(
-    home: HomeOption,
-    folder: Annotated[
-        Path, typer.Option("--from", help="Folder with extractor.json (LAKE/features/FINGERPRINT).")
-    ],
-    as_json: JsonOption = False,
-) -> None:
-    """Agree on one more extractor and extract the private features with it. Restart the service afterwards.
-
-    Example:  ecos client extractor add --home hospital --from lake/features/3fa9…
-    """
-    from ecos_core.client.home import add_extractor, open_home
-    from ecos_core.client.policy import agree_on_extractor
-
-    opened = open_home(home)
-    extractor = _extractor("", 0, None, folder)
-    with progress_bar(quiet=as_json) as progress:
-        add_extractor(opened, extractor, progress)
-    agree_on_extractor(home / "policy.yaml", extractor.fingerprint)
-    emit(
-        {"fingerprint": extractor.fingerprint},
-        as_json=as_json,
-        text=f"{extractor.fingerprint}: agreed, features extracted; restart `ecos client serve`",
-    )
-
-
-@policy_app.command("show")
-def policy_show(home: HomeOption, as_json: JsonOption = False) -> None:
-    """The rules in force, checked.
-
-    Example:  ecos client policy show --home hospital
-    """
-    from ecos_core.client.home import open_home
-
-    policy = open_home(home).policy
-    rules = {**policy.model_dump(mode="json"), "most_clusters": policy.most_clusters}
-    emit(rules, as_json=as_json, text="\n".join(f"{name:<24} {value}" for name, value in rules.items()))
+    worker = MailboxWorker(Engine(ready_home(home, as_json)), mailbox)
+    if once:
+        settled = worker.work_once()
+        emit({"settled": settled}, as_json=as_json, text=f"{settled} requests settled")
+        return
+    emit({"mailbox": mailbox}, as_json=as_json, text=f"working on {mailbox}; Ctrl-C ends it")
+    worker.work(lambda: False, pause)
 
 
 def _adjacency(name: str) -> Any:

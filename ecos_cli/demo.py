@@ -33,9 +33,14 @@ def demo(
     client_epsilon: Annotated[float, typer.Option(help="Hard limit of the demo client's ledger.")] = 2.0,
     clusters: Annotated[int, typer.Option(help="Clusters of the lake (R).", min=1)] = 100,
     image_size: Annotated[int, typer.Option(help="Side of the image that the backbone sees, px.")] = 64,
-    home: Annotated[Path, typer.Option(help="Everything is kept here; run again to reuse it.")] = Path(".ecos/demo"),
+    home: Annotated[Path, typer.Option(help="Everything is kept here; run again to reuse it.")] = Path(
+        ".ecos/demo"
+    ),
     serve: Annotated[
-        bool, typer.Option("--serve", help="Only keep the Prefect and MLflow pages of earlier runs up, until Ctrl-C.")
+        bool,
+        typer.Option(
+            "--serve", help="Only keep the Prefect and MLflow pages of earlier runs up, until Ctrl-C."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,7 +88,15 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def demo_config(
-    home: Path, folder: Path, *, client: str, budget: int, seeds: list[int], epsilon: float, clusters: int, image_size: int
+    home: Path,
+    folder: Path,
+    *,
+    client: str,
+    budget: int,
+    seeds: list[int],
+    epsilon: float,
+    clusters: int,
+    image_size: int,
 ) -> OutsourceConfig:
     """The demo as anybody's outsourcing."""
     from ecos_core.config import OutsourceConfig, validated
@@ -91,11 +104,17 @@ def demo_config(
     content = {
         "index": {
             "lake": str(folder / "lake"),
-            "sources": [{"path": str(folder / "lake-images"), "source": "demo", "licence": "see docs/lake.md"}],
+            "sources": [
+                {"path": str(folder / "lake-images"), "source": "demo", "licence": "see docs/lake.md"}
+            ],
             "extractor": {"image_size": image_size},
             "clusters": clusters,
         },
-        "client": {"url": "http://127.0.0.1:1", "token_file": str(folder / "client" / "token")},
+        "client": {
+            "name": client,
+            "url": "http://127.0.0.1:1",
+            "token_file": str(folder / "client" / "token"),
+        },
         "out": str(folder / "run"),
         "test": str(folder / "test"),
         "budgets": [budget],
@@ -126,7 +145,9 @@ def init_client(folder: Path, epsilon: float, image_size: int) -> None:
         raise SystemExit(finished.returncode)
 
 
-def run_flow(home: Path, folder: Path, config: OutsourceConfig, progress: Any) -> tuple[dict[str, Any], float]:
+def run_flow(
+    home: Path, folder: Path, config: OutsourceConfig, progress: Any
+) -> tuple[dict[str, Any], float]:
     """Start the servers and the client, run the flow, stop them. Returns the result and the seconds that were
     orchestration: everything since the servers were asked for that no core step used."""
     from ecos_cli.local_services import LOOPBACK, free_port, prefect_server, python, running
@@ -137,7 +158,9 @@ def run_flow(home: Path, folder: Path, config: OutsourceConfig, progress: Any) -
     client_port = free_port()
     address = f"http://{LOOPBACK}:{client_port}"
     config = config.model_copy(update={"client": config.client.model_copy(update={"url": address})})
-    serve = python("ecos_cli.main", "client", "serve", "--home", str(folder / "client"), "--port", str(client_port))
+    serve = python(
+        "ecos_cli.main", "client", "serve", "--home", str(folder / "client"), "--port", str(client_port)
+    )
     warn("starting a Prefect server and the client")
     with (
         prefect_server(home, free_port(PREFECT_PORT)) as prefect,

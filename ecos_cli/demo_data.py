@@ -16,7 +16,7 @@ from ecos_core.progress import ProgressSink
 
 @dataclass(frozen=True)
 class DemoData:
-    """``folder`` holds ``private/class/file`` (the client's), ``test/class/file`` and ``lake-images/domain/class/file``."""
+    """``folder`` holds ``private/class/file`` (the client's), ``test/…`` and ``lake-images/domain/class/file``."""
 
     folder: Path
 

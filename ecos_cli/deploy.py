@@ -33,14 +33,17 @@ def deploy(
 
     The server is the one of PREFECT_API_URL.
 
-    Example:  PREFECT_API_URL=http://127.0.0.1:4200/api ecos deploy --lake lake --client http://127.0.0.1:8731 --token-file token --out runs --tracking http://127.0.0.1:5000
+    Example:  ecos deploy --lake lake --client http://127.0.0.1:8731 --token-file token --out runs
+              --tracking http://127.0.0.1:5000
     """
     from ecos_cli.project import find_project
     from ecos_core import __version__
 
     project = find_project()
     if "PREFECT_API_URL" not in os.environ:
-        raise InputError("PREFECT_API_URL is not set: the address of the Prefect server, such as http://127.0.0.1:4200/api")
+        raise InputError(
+            "PREFECT_API_URL is not set: the address of the Prefect server, such as http://127.0.0.1:4200/api"
+        )
     check_timezone(timezone)
     variables = {
         "ecos_version": __version__,
@@ -57,7 +60,9 @@ def deploy(
     server.ensure_work_pools(WORK_POOLS)
     register(project)
     deployments = server.list_deployments()
-    automations = server.ensure_automations(deployments, server.notification_block(notify) if notify else None)
+    automations = server.ensure_automations(
+        deployments, server.notification_block(notify) if notify else None
+    )
     result: dict[str, Any] = {
         "deployments": sorted(deployments),
         "work_pools": sorted(WORK_POOLS),

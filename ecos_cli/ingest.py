@@ -13,7 +13,12 @@ app = typer.Typer()
 
 @app.command()
 def ingest(
-    path: Annotated[str, typer.Argument(help="A folder tree: domain/class/file, class/file or flat.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="A folder (domain/class/file, class/file, flat), tars, Parquet or CSV; or s3://…"
+        ),
+    ],
     lake: Annotated[str, typer.Option(help="The lake: a folder or s3://bucket/key; made when absent.")],
     domain: Annotated[
         str | None, typer.Option(help="Domain of all these images; default: the top folder.")
@@ -25,6 +30,17 @@ def ingest(
         str | None, typer.Option(help="Licence of these images, for example CC-BY-4.0.")
     ] = None,
     attribution: Annotated[str | None, typer.Option(help="Whom to name as the author.")] = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="auto, tree, webdataset, parquet, csv, domainnet (ten), domainnet-full, digits, pacs."
+        ),
+    ] = "auto",
+    split: Annotated[str | None, typer.Option(help="train or test, for data sets with split lists.")] = None,
+    by_reference: Annotated[
+        bool,
+        typer.Option("--by-reference", help="Keep addresses, not bytes: the images stay where they are."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring images into a lake.
@@ -39,7 +55,7 @@ def ingest(
     from ecos_core.lake.lake import Lake
     from ecos_core.lake.sources import open_source
 
-    stream = open_source(path, source)
+    stream = open_source(path, source, layout=layout, split=split)
     with progress_bar(quiet=as_json) as progress:
         report = run(
             stream,
@@ -48,6 +64,7 @@ def ingest(
             source=source,
             licence=licence,
             attribution=attribution,
+            by_reference=by_reference,
             progress=progress,
         )
     result = {

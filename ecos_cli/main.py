@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -31,18 +29,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class LazyGroup(TyperGroup):
     """A group that knows its commands' names and help without importing them."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(COMMANDS[cmd_name][0])
         command: Any = typer.main.get_command(module.app)
         command.name = cmd_name
-        return command  # type: ignore[no-any-return]
+        return command
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         width = max(map(len, COMMANDS)) + 2
         lines = [
             "Usage: ecos COMMAND [OPTIONS]",
@@ -57,7 +55,7 @@ class LazyGroup(TyperGroup):
             "  --version  Print the version.",
             "  --help     Print this page; `ecos COMMAND --help` prints a command's, with an example.",
         ]
-        click.echo("\n".join(lines))
+        typer.echo("\n".join(lines))
 
 
 app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -68,7 +66,7 @@ def root(version: bool = typer.Option(False, "--version", help="Print the versio
     if version:
         from ecos_core import __version__
 
-        click.echo(f"ecos {__version__}")
+        typer.echo(f"ecos {__version__}")
         raise typer.Exit
 
 
@@ -81,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -22,7 +22,9 @@ from ecos_core.progress import Progress, ProgressSink, silent
 EXIT_FAILED = 1
 EXIT_INPUT = 2
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+]
 
 
 def emit(result: Mapping[str, Any], *, as_json: bool, text: str) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from prefect.events.schemas.automations import AutomationCore
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import StateType
 from prefect.events import EventTrigger, Posture, ResourceSpecification
 from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.variables import Variable
 
@@ -82,7 +82,10 @@ def _runs_of(deployment: UUID) -> ResourceSpecification:
 
 
 def _mark_zombies(name: str, deployment: UUID) -> AutomationCore:
-    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")}
+    ends = {
+        f"prefect.flow-run.{state}"
+        for state in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")
+    }
     return AutomationCore(
         name=f"ecos: mark dead runs of {name}",
         description="A run that stops sending heartbeats without ending lost its worker.",
@@ -97,7 +100,9 @@ def _mark_zombies(name: str, deployment: UUID) -> AutomationCore:
             threshold=1,
             within=HEARTBEAT,
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="The worker stopped sending heartbeats.")],
+        actions=[
+            ChangeFlowRunState(state=StateType.CRASHED, message="The worker stopped sending heartbeats.")
+        ],
     )
 
 

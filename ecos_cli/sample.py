@@ -18,24 +18,37 @@ def sample(
     lake: Annotated[str, typer.Option(help="The lake's folder or URL.")],
     budget: Annotated[int, typer.Option(help="Images to choose.")],
     out: Annotated[str, typer.Option(help="Folder for the selection.")],
-    client: Annotated[str | None, typer.Option(help="The client's address, such as http://127.0.0.1:8731.")] = None,
+    client: Annotated[
+        str | None, typer.Option(help="The client's address, such as http://127.0.0.1:8731.")
+    ] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with this requester's token.")] = None,
-    epsilon: Annotated[float | None, typer.Option(help="What this one release may cost (default 0.58).")] = None,
-    sigma: Annotated[float | None, typer.Option(help="Standard deviation of the noise, instead of epsilon.")] = None,
+    epsilon: Annotated[
+        float | None, typer.Option(help="What this one release may cost (default 0.58).")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Standard deviation of the noise, instead of epsilon.")
+    ] = None,
     delta: Annotated[float, typer.Option(help="The delta that epsilon is stated at.")] = 1e-5,
     adjacency: Annotated[str, typer.Option(help="add-remove, replace or unit.")] = "add-remove",
     gamma: Annotated[float, typer.Option(help="Share of the client's records asked, fresh each time.")] = 1.0,
     sampler: Annotated[
         str, typer.Option(help="ecos, ecos_paper, random, k_center, proximity, dsir or balanced.")
     ] = "ecos",
-    clustering: Annotated[str | None, typer.Option(help="An older clustering of the lake; default: the latest.")] = None,
-    denoise: Annotated[str | None, typer.Option(help="empirical_bayes, clip, threshold, lake_prior or simplex.")] = None,
+    clustering: Annotated[
+        str | None, typer.Option(help="An older clustering of the lake; default: the latest.")
+    ] = None,
+    denoise: Annotated[
+        str | None, typer.Option(help="empirical_bayes, clip, threshold, lake_prior or simplex.")
+    ] = None,
+    licence_allow: Annotated[
+        list[str] | None, typer.Option(help="Only images of this licence (again for more).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="For the samplers that draw.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Choose a budgeted, diverse subset of a lake that stands in for a client's private images.
 
-    Example:  ecos sample --lake lake --client http://127.0.0.1:8731 --token-file token --budget 1000 --epsilon 0.58 --out selection
+    Example:  ecos sample --lake lake --client http://127.0.0.1:8731 --token-file token --budget 1000 --out selection
     """
     from ecos_core.config import SampleConfig, validated
 
@@ -48,13 +61,22 @@ def sample(
         "sampler": sampler,
         "clustering": clustering,
         "seed": seed,
-        "privacy": {"epsilon": epsilon, "sigma": sigma, "delta": delta, "adjacency": adjacency, "gamma": gamma},
+        "privacy": {
+            "epsilon": epsilon,
+            "sigma": sigma,
+            "delta": delta,
+            "adjacency": adjacency,
+            "gamma": gamma,
+        },
     }
+    content["sampling"] = {"licence_allow": licence_allow or []}
     if denoise is not None:
-        content["sampling"] = {"denoise": denoise}
+        content["sampling"]["denoise"] = denoise
     if client is not None:
         if token_file is None:
-            raise InputError("--token-file is missing: the file with the token that the data owner handed out")
+            raise InputError(
+                "--token-file is missing: the file with the token that the data owner handed out"
+            )
         content["client"] = {"url": client, "token_file": str(token_file)}
     result = run(validated(content, SampleConfig, "ecos sample"))
     privacy = result["privacy"] or {}
@@ -86,17 +108,20 @@ def run(config: Any) -> dict[str, Any]:
     from ecos_core.clustering.clustering import Clustering
     from ecos_core.lake.lake import Lake
     from ecos_core.stages.scoring import request_scores
-    from ecos_core.stages.selecting import Choice, check_choice, needs_scores, select
+    from ecos_core.stages.selecting import Choice, check_choice, check_target, needs_scores, select
     from ecos_core.storage import Location
 
     opened = Lake.open(config.lake)
     clustering = Clustering.open(opened, config.clustering)
     choice = Choice(config.budget, config.sampler, config.sampling, config.seed)
-    check_choice(choice, clustering)
+    check_choice(opened, clustering, choice)
+    check_target(Location.of(config.out), opened, clustering, choice)
     stored = None
     if needs_scores(config.sampler):
         if config.client is None:
-            raise InputError(f"sampler '{config.sampler}' works from a client's scores: give --client and --token-file")
+            raise InputError(
+                f"sampler '{config.sampler}' works from a client's scores: give --client and --token-file"
+            )
         stored = request_scores(clustering, config.client, config.privacy, opened.folder("scores"))
     selected = select(opened, clustering, choice, stored.folder if stored else None, Location.of(config.out))
     return {

@@ -21,10 +21,13 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
 
     def text(line: tuple[str, ...]) -> str:
-        cells = [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:5], widths[1:5], strict=True))]
+        cells = [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:5], widths[1:5], strict=True)),
+        ]
         return "  ".join([*cells, line[5]]).rstrip()
 
-    rule = "-" * len(text(header[:5] + ("",)))
+    rule = "-" * len(text((*header[:5], "")))
     notes = [
         f"paper mode: the paper's own accounting claims epsilon {row['epsilon_paper']:.3f} for this mechanism"
         for row in rows[:]

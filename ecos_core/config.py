@@ -30,7 +30,9 @@ class ImageSource(Settings):
     """A place with images, and what is known of all of them."""
 
     path: str = Field(title="Images", description="A folder or storage URL with images.", min_length=1)
-    domain: str | None = Field(None, title="Domain", description="Overrides the domain read from the folders.")
+    domain: str | None = Field(
+        None, title="Domain", description="Overrides the domain read from the folders."
+    )
     source: str | None = Field(None, title="Source", description="Where the images come from.")
     licence: str | None = Field(None, title="Licence", description="Under which licence, as an SPDX name.")
 
@@ -40,9 +42,15 @@ class ExtractorConfig(Settings):
 
     name: str = Field("efficientnet_lite0", title="Backbone", min_length=1)
     image_size: int = Field(128, title="Image size (px)", ge=16, le=1024)
-    weights: str | None = Field(None, title="Weights", description="A torchvision weights name or a local file.")
+    weights: str | None = Field(
+        None, title="Weights", description="A torchvision weights name or a local file."
+    )
     projection: int | None = Field(
-        None, title="Projection (dimensions)", description="PCA fitted on the lake; empty for none.", ge=2, le=4096
+        None,
+        title="Projection (dimensions)",
+        description="PCA fitted on the lake; empty for none.",
+        ge=2,
+        le=4096,
     )
 
 
@@ -55,6 +63,15 @@ class IndexConfig(Settings):
     )
     extractor: ExtractorConfig = Field(default_factory=lambda: ExtractorConfig(), title="Extractor")
     clusters: int | Literal["auto"] = Field(100, title="Clusters (R)", description="How many, or `auto`.")
+    records: int | None = Field(
+        None,
+        title="Client's records",
+        description="For `auto`: the order of magnitude that the client states.",
+        ge=1,
+    )
+    sigma: float | None = Field(
+        None, title="Planned sigma", description="For `auto`: the noise to come.", ge=0
+    )
     recluster: bool = Field(
         False, title="Re-cluster", description="Fit new centroids; otherwise new images join the latest ones."
     )
@@ -65,17 +82,24 @@ class IndexConfig(Settings):
     def _clusters_are_positive(self) -> Self:
         if self.clusters != "auto" and not 1 <= self.clusters <= 1_000_000:
             raise ValueError("clusters must be `auto` or between 1 and 1,000,000")
+        if self.clusters == "auto" and (self.records is None or self.sigma is None):
+            raise ValueError("clusters `auto` needs records and sigma")
         return self
 
 
 class ClientConfig(Settings):
     """The data owner's service and the file with this requester's token."""
 
+    name: str = Field("client", title="Name", description="What tables call this client.", min_length=1)
     url: str = Field(title="Client address", description="http(s)://host:port", pattern=r"^https?://[^/\s]+")
     token_file: str = Field(
-        title="Token file", description="On the worker's machine, mode 600; its content never leaves.", min_length=1
+        title="Token file",
+        description="On the worker's machine, mode 600; its content never leaves.",
+        min_length=1,
     )
-    certificate_authority: str | None = Field(None, title="CA file", description="For a private TLS certificate.")
+    certificate_authority: str | None = Field(
+        None, title="CA file", description="For a private TLS certificate."
+    )
     timeout_s: float = Field(60, title="Time-out (s)", gt=0, le=3600)
 
 
@@ -112,7 +136,9 @@ class SampleConfig(Settings):
     """Ask a client for scores and choose a subset of the lake."""
 
     lake: str = Field(title="Lake", min_length=1)
-    client: ClientConfig | None = Field(None, title="Client", description="Not needed by random and k_center.")
+    client: ClientConfig | None = Field(
+        None, title="Client", description="Not needed by random and k_center."
+    )
     out: str = Field(title="Selection folder", min_length=1)
     budget: int = Field(1000, title="Budget (images)", gt=0)
     sampler: SamplerName = Field("ecos", title="Sampler")
@@ -135,6 +161,37 @@ class TrainingRun(Settings):
     tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
 
 
+class HandOffConfig(Settings):
+    """Give a selection to labellers and wait for their labels."""
+
+    lake: str = Field(title="Lake", min_length=1)
+    selection: str = Field(title="Selection folder", min_length=1)
+    out: str = Field(title="Hand-off folder", description="What the labellers get.", min_length=1)
+    labels: str = Field(
+        title="Labels folder", description="Where `ecos handoff import` puts them.", min_length=1
+    )
+    label_set: list[str] = Field(title="Label set", min_length=2)
+    instructions: str = Field("", title="Instructions", description="Shown to the labellers.")
+    format: Literal["label-studio", "coco", "csv", "parquet", "image-folder"] = Field(
+        "label-studio", title="Format"
+    )
+    annotators: list[str] = Field(
+        default_factory=list, title="Annotators", description="Empty: one batch for all."
+    )
+    overlap: float = Field(
+        0.0, title="Overlap", description="Share labelled by several, for agreement.", ge=0, le=1
+    )
+    wait_days: float = Field(30, title="Wait at most (days)", gt=0, le=365)
+    then_train: TrainingRun | None = Field(
+        None, title="Then train", description="Starts train-downstream/on-labels when the labels are back."
+    )
+
+
+def default_samplers() -> list[SamplerName]:
+    """ECOS and the two baselines that cost no privacy."""
+    return ["ecos", "random", "k_center"]
+
+
 class OutsourceConfig(Settings):
     """The whole job: index, score, sample with each sampler, train on each selection, compare."""
 
@@ -143,9 +200,7 @@ class OutsourceConfig(Settings):
     out: str = Field(title="Output folder", min_length=1)
     test: str | None = Field(None, title="Test images", description="A public folder `class/file`.")
     budgets: list[int] = Field(default_factory=lambda: [300], title="Budgets (images)", min_length=1)
-    samplers: list[SamplerName] = Field(
-        default_factory=lambda: ["ecos", "random", "k_center"], title="Samplers", min_length=1
-    )
+    samplers: list[SamplerName] = Field(default_factory=default_samplers, title="Samplers", min_length=1)
     seeds: list[int] = Field(default_factory=lambda: [1, 2, 3], title="Seeds", min_length=1)
     sampling: SamplerConfig = Field(default_factory=lambda: SamplerConfig(), title="Sampling details")
     privacy: PrivacyConfig = Field(default_factory=lambda: PrivacyConfig(), title="Privacy")

@@ -48,7 +48,9 @@ class IntegrityError(EcosError):
     """Stored bytes are not what their record says."""
 
     def __init__(self, where: str, expected: str, found: str) -> None:
-        super().__init__(f"{where}: expected digest {expected}, found {found}; restore the file or re-run the step")
+        super().__init__(
+            f"{where}: expected digest {expected}, found {found}; restore the file or re-run the step"
+        )
         self.where = where
         self.expected = expected
         self.found = found

@@ -12,7 +12,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Progress:
-    """One report. ``done`` of ``total`` (None: unknown) ``unit`` of ``stage``; ``failures`` counts what was set aside."""
+    """``done`` of ``total`` (None: unknown) ``unit`` of ``stage``; ``failures`` counts what was set aside."""
 
     stage: str
     done: int

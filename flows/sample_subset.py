@@ -14,7 +14,7 @@ from ecos_core.stages.scoring import planned
 from ecos_core.stages.selecting import needs_scores
 from tasks.artifacts import show_text
 from tasks.indexing import resolve_clustering
-from tasks.sampling import log_selection, publish_selection, select_subset
+from tasks.sampling import check_before_asking, log_selection, publish_selection, select_subset
 from tasks.scoring import score_with_client
 
 APPROVAL_TIMEOUT_S = 24 * 3600
@@ -23,13 +23,25 @@ APPROVAL_TIMEOUT_S = 24 * 3600
 class Approval(RunInput):
     """What the person who resumes the run is asked."""
 
-    approve: bool = Field(False, title="Spend this privacy budget", description="Off: the run ends, nothing is spent.")
+    approve: bool = Field(
+        False, title="Spend this privacy budget", description="Off: the run ends, nothing is spent."
+    )
 
 
-@flow(name="sample-subset", flow_run_name="sample {config.budget} with {config.sampler}", persist_result=False)
+@flow(
+    name="sample-subset", flow_run_name="sample {config.budget} with {config.sampler}", persist_result=False
+)
 def sample_subset(config: SampleConfig) -> dict[str, Any]:
     """Choose a budgeted, diverse subset of a lake that stands in for a client's data."""
     clustering = resolve_clustering(config.lake, config.clustering)
+    check_before_asking(
+        config.lake,
+        clustering,
+        budget=config.budget,
+        sampler=config.sampler,
+        config=config.sampling,
+        seed=config.seed,
+    )
     scored = None
     if needs_scores(config.sampler):
         if config.client is None:
@@ -46,7 +58,7 @@ def sample_subset(config: SampleConfig) -> dict[str, Any]:
         seed=config.seed,
         scores=scored["scores"] if scored else None,
     )
-    publish_selection(config.lake, selected["selection"], config.out)
+    publish_selection(config.lake, selected["selection"], config.out, scored["privacy"] if scored else None)
     log_selection(config, selected, scored)
     return {**selected, "clustering": clustering, "privacy": scored["privacy"] if scored else None}
 
@@ -66,7 +78,9 @@ def ask_for_approval(config: SampleConfig) -> None:
     )
     show_text("approval", text, "Waiting for a person")
     answer = pause_flow_run(
-        wait_for_input=Approval.with_initial_data(description=text), timeout=APPROVAL_TIMEOUT_S, key="approve-spend"
+        wait_for_input=Approval.with_initial_data(description=text),
+        timeout=APPROVAL_TIMEOUT_S,
+        key="approve-spend",
     )
     if not answer.approve:
         raise PolicyError(f"a person refused to spend epsilon {plan.epsilon:.4g}; nothing was spent")

@@ -6,7 +6,6 @@ import json
 import math
 import statistics
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -20,15 +19,17 @@ from ecos_core.reporting.report import render_report
 from ecos_core.stages.reporting import outsourcing_report
 from ecos_core.storage import Location
 from tasks.artifacts import show_link, show_table, show_text
-from tasks.tracking import Run, run_address, tracked_run
+from tasks.tracking import Run, privacy_metrics, run_address, tracked_run
 
 POOLS = {True: "id+ood", False: "ood"}
 
 
 @task(name="compare", cache_policy=NO_CACHE)
-def compare_and_report(config: OutsourceConfig, cells: list[dict[str, Any]], pool: str = "id+ood") -> dict[str, Any]:
+def compare_and_report(
+    config: OutsourceConfig, cells: list[dict[str, Any]], pool: str = "id+ood"
+) -> dict[str, Any]:
     """Log every cell to MLflow, write the results table and the report. Returns rows, report and run."""
-    rows = summarise(cells, client=config.tracking.experiment, pool=pool)
+    rows = summarise(cells, client=config.client.name, pool=pool)
     out = Location.of(config.out)
     with tracked_run(config.tracking, name="outsource", tags={"ecos.kind": "outsourcing"}) as run:
         log_parent(run, config, cells)
@@ -38,9 +39,13 @@ def compare_and_report(config: OutsourceConfig, cells: list[dict[str, Any]], poo
         report = out / "report.html"
         report.write_bytes(page.encode())
         (out / "results.json").write_bytes(json.dumps(rows, indent=1).encode())
-        run.files([report.path, (out / "results.json").path])
+        run.folder(out, ["report.html", "results.json"])
         address = run_address(run)
-    show_table("results", [{k: v for k, v in row.items() if k != "runs"} for row in rows], "Accuracy by sampler and budget")
+    show_table(
+        "results",
+        [{k: v for k, v in row.items() if k != "runs"} for row in rows],
+        "Accuracy by sampler and budget",
+    )
     show_text("privacy", privacy_text(last_account(cells)), "What the client's data paid")
     if address.startswith("http"):
         show_link("mlflow-run", address, "MLflow run")
@@ -53,9 +58,13 @@ def compare_and_report(config: OutsourceConfig, cells: list[dict[str, Any]], poo
     }
 
 
-def report_page(config: OutsourceConfig, cells: list[dict[str, Any]], rows: list[dict[str, Any]], address: str) -> str:
+def report_page(
+    config: OutsourceConfig, cells: list[dict[str, Any]], rows: list[dict[str, Any]], address: str
+) -> str:
     """The report of the last seed's selections at the largest budget."""
-    shown = [cell for cell in cells if cell["seed"] == config.seeds[-1] and cell["budget"] == max(config.budgets)]
+    shown = [
+        cell for cell in cells if cell["seed"] == config.seeds[-1] and cell["budget"] == max(config.budgets)
+    ]
     asked = [cell["scored"]["privacy"] for cell in shown if cell["sampler"] == "ecos" and cell["scored"]]
     gathered = outsourcing_report(
         config.index.lake,
@@ -80,7 +89,11 @@ def report_page(config: OutsourceConfig, cells: list[dict[str, Any]], rows: list
 
 def last_account(cells: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The client's account after the last of its releases; None when no client was asked."""
-    charged = [cell["scored"]["privacy"] for cell in cells if cell["scored"] and cell["scored"]["privacy"]["sigma"] > 0]
+    charged = [
+        cell["scored"]["privacy"]
+        for cell in cells
+        if cell["scored"] and cell["scored"]["privacy"]["sigma"] > 0
+    ]
     return max(charged, key=lambda account: account["epsilon"], default=None)
 
 
@@ -132,24 +145,12 @@ def log_parent(run: Run, config: OutsourceConfig, cells: list[dict[str, Any]]) -
         run.metrics(privacy_metrics(account))
 
 
-def privacy_metrics(account: dict[str, Any]) -> dict[str, float]:
-    """The account as MLflow metrics; remaining only where the client states a limit."""
-    metrics = {
-        "privacy/epsilon": account["epsilon"],
-        "privacy/epsilon_autodp": account["epsilon_autodp"],
-        "privacy/epsilon_release": account["epsilon_release"],
-        "privacy/delta": account["delta"],
-        "privacy/sigma": account["sigma"],
-    }
-    if account.get("epsilon_limit") is not None:
-        metrics["privacy/remaining"] = max(0.0, account["epsilon_limit"] - account["epsilon"])
-    return metrics
-
-
 def log_cell(config: OutsourceConfig, parent: Run, row: dict[str, Any], cells: list[dict[str, Any]]) -> None:
     """A nested run: accuracy of every seed as steps, their mean and spread, the account, receipts and picks."""
     name = f"{row['sampler']} {row['budget']}"
-    with tracked_run(config.tracking, name, parent=parent.id, tags={"ecos.kind": "cell", "ecos.sampler": row["sampler"]}) as run:
+    with tracked_run(
+        config.tracking, name, parent=parent.id, tags={"ecos.kind": "cell", "ecos.sampler": row["sampler"]}
+    ) as run:
         run.params(
             {
                 "sampler": row["sampler"],
@@ -166,15 +167,21 @@ def log_cell(config: OutsourceConfig, parent: Run, row: dict[str, Any], cells: l
             if cell["scored"] and cell["scored"]["privacy"]["sigma"] > 0:
                 run.metrics(privacy_metrics(cell["scored"]["privacy"]), step=cell["seed"])
         run.inputs(
-            {f"selection-seed{cell['seed']}": (cell["selection"]["selection"], cell["selection"]["digest"]) for cell in cells}
+            {
+                f"selection-seed{cell['seed']}": (cell["selection"]["selection"], cell["selection"]["digest"])
+                for cell in cells
+            }
         )
         for cell in cells:
-            folder = Path(cell["selection"]["selection"])
-            if folder.exists():
-                run.files([folder / "selection.parquet", folder / "manifest.json"], f"selection/seed{cell['seed']}")
+            seed = f"seed{cell['seed']}"
+            picks = Location.of(cell["selection"]["selection"])
+            run.folder(picks, ["selection.parquet", "manifest.json"], f"selection/{seed}")
             if cell["scored"]:
-                run.files([Path(cell["scored"]["scores"]) / "manifest.json"], f"receipt/seed{cell['seed']}")
-            run.files([Path(cell["trained"]["model"])], f"model/seed{cell['seed']}")
+                run.folder(Location.of(cell["scored"]["scores"]), ["manifest.json"], f"receipt/{seed}")
+            model = Location.of(cell["trained"]["model"])
+            run.folder(
+                model, [name for name in model.names() if not name.startswith("scratch")], f"model/{seed}"
+            )
 
 
 def privacy_text(account: dict[str, Any] | None) -> str:

@@ -38,7 +38,7 @@ def extract_and_cluster(config: IndexConfig) -> dict[str, Any]:
     """Extract what is missing and cluster. Returns the clustering's id and figures."""
     began = time.perf_counter()
     progress = PrefectProgress()
-    features = indexing.extract(config.lake, config.extractor, progress=progress)
+    features = indexing.extract(config.lake, config.extractor, engine=config.engine, progress=progress)
     clustering = indexing.cluster(config.lake, features, config, progress=progress)
     return {
         "clustering": clustering.id,

@@ -30,5 +30,7 @@ def score_noise_free(lake: str, clustering_id: str, client_home: str, out: str) 
     nearest = np.concatenate(list(nearest_centroids(private, clustering.centroids)))
     counts = np.bincount(nearest, minlength=clustering.clusters)
     privacy = {"sigma": 0.0, "adjacency": "none", "note": "noise-free reference of the demo"}
-    stored = write_scores(clustering, counts.astype(np.int64), Location.of(out) / clustering_id, privacy, None)
+    stored = write_scores(
+        clustering, counts.astype(np.int64), Location.of(out) / clustering_id, privacy, None
+    )
     return {"scores": str(stored.folder), "privacy": privacy, "seconds": time.perf_counter() - began}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -66,6 +66,5 @@ class PrefectProgress:
         if report.stage in self._artifacts:
             update_progress_artifact(self._artifacts[report.stage], **values)
         else:
-            self._artifacts[report.stage] = create_progress_artifact(
-                key=artifact_key(f"progress-{report.stage}"), **values
-            )
+            made = create_progress_artifact(key=artifact_key(f"progress-{report.stage}"), **values)
+            self._artifacts[report.stage] = cast(UUID, made)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ecos_core.clustering.clustering import Clustering
+from ecos_core.config import SampleConfig
 from ecos_core.lake.lake import Lake
+from ecos_core.reporting import figures
+from ecos_core.reporting.montage import contact_sheet
+from ecos_core.reporting.style import png
 from ecos_core.sampling.config import SamplerConfig
-from ecos_core.stages.selecting import Choice, check_choice, select
+from ecos_core.sampling.store import read_selection
+from ecos_core.stages.selecting import Choice, check_choice, publish_latest, select
 from ecos_core.storage import Location
+from ecos_core.training.data import image_bytes, read_rows
+from tasks.artifacts import show_link, show_picture, show_table
+from tasks.tracking import privacy_metrics, run_address, tracked_run
+
+MONTAGE_IMAGES = 60
 
 
 @task(name="select", cache_policy=NO_CACHE, task_run_name="select {budget} with {sampler}")
@@ -51,4 +62,51 @@ def check_before_asking(
     lake: str, clustering_id: str, *, budget: int, sampler: str, config: SamplerConfig, seed: int
 ) -> None:
     """Fail in the first second, before privacy is spent, on what could not be chosen."""
-    check_choice(Choice(budget, sampler, config, seed), Clustering.open(Lake.open(lake), clustering_id))
+    opened = Lake.open(lake)
+    check_choice(opened, Clustering.open(opened, clustering_id), Choice(budget, sampler, config, seed))
+
+
+@task(name="publish selection", cache_policy=NO_CACHE)
+def publish_selection(lake: str, selection: str, out: str, account: dict[str, Any] | None) -> None:
+    """Make it the latest of ``out``, and show on the run's page what was chosen and why."""
+    publish_latest(Location.of(out), Location.of(selection))
+    chosen, manifest = read_selection(selection)
+    if account is not None:
+        chart = figures.scores(chosen.cluster_noisy, account["sigma"], chosen.cluster_score)
+        show_picture("scores", png(chart), "The client's noised answer and what denoising made of it")
+    show_picture(
+        "quotas",
+        png(figures.quotas(chosen.cluster_quota, chosen.cluster_size)),
+        "Images asked of each cluster",
+    )
+    opened = Lake.open(lake)
+    shown = chosen.sample_id[:MONTAGE_IMAGES].tolist()
+    rows = read_rows(opened, opened.snapshot(manifest.inputs["lake"]), shown, ["bytes", "uri"])
+    show_picture("montage", contact_sheet([image_bytes(rows[sample]) for sample in shown]), "The first picks")
+    reasons = Counter(chosen.reason.tolist()) + Counter(
+        f"left out: {reason}" for reason in chosen.omitted.reason.tolist()
+    )
+    show_table(
+        "picks",
+        [{"reason": reason, "images": count} for reason, count in reasons.items()],
+        f"Selection {selection}",
+    )
+
+
+@task(name="log selection", cache_policy=NO_CACHE)
+def log_selection(config: SampleConfig, selected: dict[str, Any], scored: dict[str, Any] | None) -> str:
+    """An MLflow run with the parameters, the account, the receipt and the picks. Returns the run's id."""
+    with tracked_run(
+        config.tracking, f"{config.sampler} {config.budget}", tags={"ecos.kind": "selection"}
+    ) as run:
+        run.params(config.model_dump(mode="json"))
+        run.inputs({"selection": (selected["selection"], selected["digest"])})
+        run.metrics({"selected": selected["selected"]})
+        if scored is not None:
+            run.metrics(privacy_metrics(scored["privacy"]))
+            run.folder(Location.of(scored["scores"]), ["manifest.json"], "receipt")
+        run.folder(Location.of(selected["selection"]), ["selection.parquet", "manifest.json"], "selection")
+        address = run_address(run)
+    if address.startswith("http"):
+        show_link("mlflow-run", address, "MLflow run")
+    return run.id

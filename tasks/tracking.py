@@ -10,6 +10,8 @@ import json
 import math
 import os
 import re
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 
 from ecos_core.config import TrackingConfig
 from ecos_core.errors import InputError
+from ecos_core.storage import Location
 
 PARAMETER_LENGTH = 6000
 DATASET_DIGEST_LENGTH = 36
@@ -91,7 +94,9 @@ class Run:
         batch = []
         for key, value in values.items():
             if not math.isfinite(value):
-                raise InputError(f"metric {key} is {value}: a figure that is not a number is not logged; check the run")
+                raise InputError(
+                    f"metric {key} is {value}: a figure that is not a number is not logged; check the run"
+                )
             batch.append(Metric(metric_name(key), float(value), 0, step))
         stamped = [Metric(m.key, m.value, _now_ms(), m.step) for m in batch]
         self.client.log_batch(self.id, metrics=stamped)
@@ -115,15 +120,27 @@ class Run:
         ]
         self.client.log_inputs(self.id, datasets=entries)
 
-    def files(self, paths: Sequence[Path], folder: str | None = None) -> None:
-        for path in paths:
-            if path.is_dir():
-                self.client.log_artifacts(self.id, str(path), folder)
-            else:
-                self.client.log_artifact(self.id, str(path), folder)
+    def folder(self, folder: Location, names: Sequence[str], under: str | None = None) -> None:
+        """Copy the named files of a folder, local or remote, into the run."""
+        for name in names:
+            with tempfile.TemporaryDirectory() as scratch:
+                copy = Path(scratch) / name
+                copy.write_bytes((folder / name).read_bytes())
+                self.client.log_artifact(self.id, str(copy), under)
 
-    def json(self, value: Any, name: str) -> None:
-        self.client.log_dict(self.id, value, name)
+
+def privacy_metrics(account: dict[str, Any]) -> dict[str, float]:
+    """The account as MLflow metrics; remaining only where the client states a limit."""
+    metrics = {
+        "privacy/epsilon": account["epsilon"],
+        "privacy/epsilon_autodp": account["epsilon_autodp"],
+        "privacy/epsilon_release": account["epsilon_release"],
+        "privacy/delta": account["delta"],
+        "privacy/sigma": account["sigma"],
+    }
+    if account.get("epsilon_limit") is not None:
+        metrics["privacy/remaining"] = max(0.0, account["epsilon_limit"] - account["epsilon"])
+    return metrics
 
 
 def metric_name(key: str) -> str:
@@ -144,8 +161,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _now_ms() -> int:
-    import time
-
     return int(time.time() * 1000)
 
 
@@ -153,4 +168,8 @@ def run_address(run: Run) -> str:
     """Where a person looks at the run: a web address for a tracking server, else its place in the store."""
     path = f"#/experiments/{run.experiment}/runs/{run.id}"
     page = os.environ.get("ECOS_MLFLOW_UI") or mlflow.get_tracking_uri()
-    return f"{page.rstrip('/')}/{path}" if page.startswith("http") else f"experiment {run.experiment}, run {run.id}"
+    return (
+        f"{page.rstrip('/')}/{path}"
+        if page.startswith("http")
+        else f"experiment {run.experiment}, run {run.id}"
+    )

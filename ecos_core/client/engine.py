@@ -12,44 +12,38 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ecos_core import __version__
 from ecos_core.client import protocol, wire
-from ecos_core.client.faults import RateLimitedError
+from ecos_core.client.approval import Approvals
+from ecos_core.client.faults import RateLimitedError, WaitingForApprovalError
 from ecos_core.client.home import Home
 from ecos_core.client.keys import public_hex, sign_receipt
-from ecos_core.client.operations import score
-from ecos_core.client.protocol import ClientInfo, Event, Receipt, ScoreParameters, ScoreRequest
-from ecos_core.client.records import PrivateFeatures
-from ecos_core.errors import InputError
+from ecos_core.client.masks import participant
+from ecos_core.client.operations import aggregate, evaluate, label, label_histogram, score
+from ecos_core.client.operations.task import Context, Prepare, Task
+from ecos_core.client.protocol import ClientInfo, Event, Receipt
+from ecos_core.errors import BudgetExceeded, InputError
 from ecos_core.privacy.accounting import account
-from ecos_core.privacy.events import GaussianEvent
+from ecos_core.privacy.events import Adjacency, GaussianEvent
 from ecos_core.privacy.ledger import StoredAnswer
+from ecos_core.privacy.mechanisms import discrete_gaussian_noise
 from ecos_core.storage import sha256_hex
 
 log = logging.getLogger(__name__)
+SIGMA_TRIED = 6.12
 KEPT_ANSWERS = 256  # whole responses kept in memory, for fast repeats; the ledger holds them all
 
-Arrays = dict[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A checked request, ready for the ledger: what it costs and how to answer it.
-
-    ``answer`` draws the noise, then reads the data, and returns the arrays to release.
-    """
-
-    operation: str
-    request_digest: str
-    events: Sequence[GaussianEvent]
-    answer: Callable[[], Arrays]
+OPERATIONS: dict[str, Prepare] = {
+    "score": score.prepare,
+    "label": label.prepare,
+    "label-histogram": label_histogram.prepare,
+    "evaluate": evaluate.prepare,
+    "aggregate": aggregate.prepare,
+}
 
 
 class Engine:
@@ -62,10 +56,21 @@ class Engine:
         self._key = home.key()
         self._public_key = public_hex(self._key)
         self._ledger = home.open_ledger()
-        self._data = {name: home.features(name) for name in home.policy.extractors}
+        held = {name: home.features(name) for name in home.policy.extractors}
+        self._context = Context(home.policy, held, self._key)
         self._slot = threading.Lock()
         self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._approvals = Approvals(home.path)
         self._recent: dict[str, deque[float]] = {}
+
+    def warm_up(self) -> None:
+        """Load the accountants and the sampler and touch the features, so that the first answer is as quick
+        as any.
+        """
+        account([GaussianEvent(SIGMA_TRIED, 1.0, Adjacency(self.policy.adjacency))], self._ledger.delta)
+        discrete_gaussian_noise(1, SIGMA_TRIED)
+        for held in self._context.held.values():
+            held.features.max(initial=0.0)
 
     def info(self, requester: str) -> ClientInfo:
         """What this requester may know: the owner's statements and the ledger's state."""
@@ -91,6 +96,7 @@ class Engine:
             epsilon_spent=protocol.finite(closest.epsilon_spent),
             epsilon_limit=closest.epsilon_limit,
             approval=self.policy.approval,
+            participant=participant(self._key),
         )
 
     def answer(self, message: bytes, requester: str, operation: str | None = None) -> bytes:
@@ -99,7 +105,7 @@ class Engine:
         Raises InputError (malformed), PolicyError, BudgetExceeded, RateLimitedError; nothing was spent then.
         """
         task = self.check(message, requester, operation)
-        key = sha256_hex(f"{requester}\n{task.request_digest}".encode())
+        key = sha256_hex(f"{requester}\n{task.request.digest}".encode())
         if (kept := self._kept.get(key)) is not None:
             return kept
         with self._slot:
@@ -114,26 +120,34 @@ class Engine:
         if not isinstance(operation, str) or operation not in OPERATIONS or expected not in (None, operation):
             raise InputError(f"operation: must be {expected or ' or '.join(OPERATIONS)}")
         self.policy.check_requester(requester, operation)
-        return OPERATIONS[operation](self, header, arrays)
+        return OPERATIONS[operation](self._context, header, arrays)
 
     def _answer_new(self, task: Task, key: str, requester: str) -> bytes:
-        """Ask the ledger; whatever data it takes, the slot is held for a whole number of deadlines."""
-        began = time.monotonic()
-        computed = False
+        """Ask the ledger. From before the noise is drawn the slot is held for a whole number of deadlines.
+
+        What comes before (parsing, accounting) takes a time that depends on the request and the ledger only.
+        """
+        began: float | None = None
 
         def release() -> bytes:
-            nonlocal computed
+            nonlocal began
             self._check_rate(requester)
-            computed = True
-            return wire.encode({"operation": task.operation}, task.answer())
+            began = time.monotonic()
+            return wire.encode({"operation": task.request.parameters.operation}, task.answer())
 
+        self._check_approved(task, key, requester)
         try:
             stored = self._ledger.spend(
-                key, requester, self.home.identity.data_version, task.operation, task.events, release
+                task.request.digest,
+                requester,
+                self.home.identity.data_version,
+                task.request.parameters.operation,
+                task.events,
+                release,
             )
             response = self._respond(task, requester, stored)
         finally:
-            if computed:
+            if began is not None:
                 self._wait(began)
         self._kept[key] = response
         while len(self._kept) > KEPT_ANSWERS:
@@ -143,14 +157,14 @@ class Engine:
     def _respond(self, task: Task, requester: str, stored: StoredAnswer) -> bytes:
         """Frame the stored answer with its receipt: the same bytes whenever it is asked for."""
         delta = self._ledger.delta
-        total = self._total_at(stored.sequence)
+        total = self._ledger.total_at(self.home.identity.data_version, stored.sequence)
         receipt = Receipt(
             client_id=self.home.identity.client_id,
             public_key=self._public_key,
             requester=requester,
             data_version=self.home.identity.data_version,
-            operation=task.operation,
-            request_digest=task.request_digest,
+            operation=task.request.parameters.operation,
+            request_digest=task.request.digest,
             answer_digest=sha256_hex(stored.answer),
             sequence=stored.sequence,
             counter=stored.sequence,
@@ -163,13 +177,57 @@ class Engine:
         )
         receipt = sign_receipt(self._key, receipt)
         _, arrays = wire.decode(stored.answer)
-        return wire.encode({"operation": task.operation, "receipt": receipt.model_dump(mode="json")}, arrays)
-
-    def _total_at(self, sequence: int) -> Any:
-        rows = self._ledger.statement(None, self.home.identity.data_version).events
-        return account(
-            [event for row in rows if row.sequence <= sequence for event in row.events], self._ledger.delta
+        return wire.encode(
+            {"operation": task.request.parameters.operation, "receipt": receipt.model_dump(mode="json")},
+            arrays,
         )
+
+    def _check_approved(self, task: Task, key: str, requester: str) -> None:
+        """Under manual approval, note the request down for the owner unless it was approved."""
+        if self.policy.approval == "automatic" or self._approvals.is_approved(key):
+            return
+        self._approvals.ask(key, self.describe(task, requester))
+        raise WaitingForApprovalError(key)
+
+    def preview(self, message: bytes, requester: str) -> dict[str, Any]:
+        """What a request would do and cost: ``describe``, and its outcome. Nothing is spent or written."""
+        described = self.describe(self.check(message, requester), requester)
+        if described["outcome"] == "answered" and self.policy.approval == "manual":
+            described["outcome"] = "waits for your approval, then answered"
+        return described
+
+    def example(self, clusters: int, sigma: float, gamma: float) -> bytes:
+        """A score request of made-up centroids, to try the policy and the price with."""
+        if not self.policy.extractors:
+            raise InputError("policy.yaml: no extractor is agreed; add one with  ecos client extractor add")
+        fingerprint = self.policy.extractors[0]
+        dimension = self._context.held[fingerprint].features.shape[1]
+        points = np.arange(clusters * dimension, dtype=np.float32).reshape(clusters, dimension) / 1e3
+        return protocol.score_request(
+            points, sigma=sigma, gamma=gamma, adjacency=self.policy.adjacency, fingerprint=fingerprint
+        ).encode()
+
+    def describe(self, task: Task, requester: str) -> dict[str, Any]:
+        """What a request asks and what it would cost, for the owner. Looks at no data."""
+        version = self.home.identity.data_version
+        before = self._ledger.statement(None, version)
+        try:
+            after = self._ledger.check(requester, version, task.events).epsilon
+            outcome = "answered"
+        except BudgetExceeded as error:
+            after, outcome = error.asked, "refused, over budget"
+        shapes = {name: list(array.shape) for name, array in task.request.arrays.items()}
+        return {
+            "requester": requester,
+            **task.request.parameters.model_dump(mode="json", exclude={"participants"}),
+            "shapes": shapes,
+            "epsilon_release": protocol.finite(account(task.events, self._ledger.delta).epsilon),
+            "epsilon_before": protocol.finite(before.epsilon_spent),
+            "epsilon_after": protocol.finite(after),
+            "epsilon_limit": before.epsilon_limit,
+            "delta": self._ledger.delta,
+            "outcome": outcome,
+        }
 
     def _check_rate(self, requester: str) -> None:
         now = time.monotonic()
@@ -191,35 +249,6 @@ class Engine:
             log.warning("an answer took longer than answer_after_seconds (%g); raise it in policy.yaml", step)
         time.sleep(max(0.0, began + steps * step - time.monotonic()))
 
-    def _score(self, header: dict[str, Any], arrays: Arrays) -> Task:
-        parameters = protocol.parse(ScoreParameters, header, "score request")
-        if set(arrays) != {"centroids"} or arrays["centroids"].dtype != np.dtype("<f4"):
-            raise InputError("score request: exactly one array is needed, 'centroids', little-endian float32")
-        self.policy.check_fingerprint(parameters.fingerprint)
-        self.policy.check_mechanism(parameters.sigma, parameters.adjacency)
-        self.policy.check_clusters(len(arrays["centroids"]))
-        data = self._held(parameters.fingerprint, arrays["centroids"])
-        request = ScoreRequest(parameters, protocol.canonical_centroids(arrays["centroids"]))
-        units = data.units if parameters.adjacency == "unit" else None
-        event = score.privacy_event(parameters.sigma, parameters.adjacency, parameters.gamma)
-
-        def answer() -> Arrays:
-            counts = score.noised_histogram(
-                data.features, request.centroids, parameters.sigma, gamma=parameters.gamma, units=units
-            )
-            return {"counts": counts}
-
-        return Task("score", request.digest, [event], answer)
-
-    def _held(self, fingerprint: str, points: npt.NDArray[np.float32]) -> PrivateFeatures:
-        data = self._data[fingerprint]
-        dimension = data.features.shape[1]
-        if points.ndim != 2 or points.shape[1] != dimension:
-            raise InputError(
-                f"this extractor's features have {dimension} dimensions; the request's have others"
-            )
-        return data
-
 
 def _event(event: GaussianEvent) -> Event:
     return Event(
@@ -229,6 +258,3 @@ def _event(event: GaussianEvent) -> Event:
         gamma=event.gamma,
         count=event.count,
     )
-
-
-OPERATIONS: dict[str, Callable[[Engine, dict[str, Any], Arrays], Task]] = {"score": Engine._score}

@@ -20,6 +20,8 @@ STATUS = {
     "internal": 500,
     "ledger": 503,
 }
+# Words of errors that may pass by themselves: the same request can succeed later.
+RETRYABLE = frozenset({"waiting", "slow", "busy"})
 
 
 class UnauthorisedError(PolicyError):
@@ -69,7 +71,7 @@ def describe(error: Exception) -> ErrorBody:
         (UnauthorisedError, "unauthorised"),
         (WaitingForApprovalError, "waiting"),
         (PolicyError, "forbidden"),
-        (RateLimitedError, "busy"),
+        (RemoteError, "busy"),
         (InputError, "invalid"),
     )
     for kind, word in known:

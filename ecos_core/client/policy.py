@@ -18,8 +18,9 @@ from ecos_core.client.protocol import Adjacency, Fingerprint, parse
 from ecos_core.errors import InputError, PolicyError
 from ecos_core.storage import Location
 
-Operation = Literal["score", "label", "label-histogram", "evaluate"]
+Operation = Literal["score", "label", "label-histogram", "evaluate", "aggregate"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -41,8 +42,11 @@ class Policy(BaseModel):
     minimum_records: Annotated[int, Field(ge=1)] = 100
     clusters_per_record: Annotated[float, Field(gt=0, le=1)] = 0.5
     clusters_at_most: Annotated[int, Field(ge=1)] = 2000
+    points_at_most: Annotated[int, Field(ge=1)] = 5000
     requests_per_minute: Annotated[int, Field(ge=1)] = 60
     approval: Literal["automatic", "manual"] = "automatic"
+    peers: list[Key] = []
+    honest_peers: Annotated[float, Field(gt=0, le=1)] = 0.5
     answer_after_seconds: Annotated[float, Field(ge=0, le=600)] = 1.0
     largest_request_mb: Positive = 32.0
     largest_model_mb: Positive = 16.0
@@ -89,6 +93,13 @@ class Policy(BaseModel):
                 "cluster the lake more coarsely"
             )
 
+    def check_points(self, points: int) -> None:
+        """Raises PolicyError when there are too many points to label in one request."""
+        if points > self.points_at_most:
+            raise PolicyError(
+                f"{points} points are more than the client's policy allows at once ({self.points_at_most})"
+            )
+
 
 TEMPLATE = """\
 # What others may ask of the private images in this folder, and how much it may cost.
@@ -109,12 +120,17 @@ refresh_days: {refresh_days}
 # Everyone with a token (all), or a list of names: [first, cloud-b]
 requesters: {requesters}
 # score: how many images lie nearest to each point of a list; label: labels for public images from their
-# private neighbours; label-histogram: labels per cluster; evaluate: how many images a model gets right.
+# private neighbours; label-histogram: labels per cluster; evaluate: how many images a model gets right;
+# aggregate: scores of which only the sum over several clients is seen.
 operations: {operations}
 # What makes the features; requests for any other are refused. `ecos client extractor add` adds one.
 extractors: {extractors}
 # manual: every new request waits for `ecos client approve`.
 approval: {approval}
+# For aggregate: the public keys of the other clients you sum with, and the share of all clients in a sum
+# that you trust to add their noise. The smaller the share, the more a sum costs you.
+peers: {peers}
+honest_peers: {honest_peers:g}
 
 # --- What one request may look like ---
 # What is protected: add-remove or replace (one image), unit (all images of one person or device).
@@ -128,6 +144,8 @@ minimum_records: {minimum_records}
 # Most points of one request: as a share of stated_records, and whatever is stated.
 clusters_per_record: {clusters_per_record:g}
 clusters_at_most: {clusters_at_most}
+# Most public images that one label request may hold.
+points_at_most: {points_at_most}
 # New requests of one requester; repeats are free and not counted.
 requests_per_minute: {requests_per_minute}
 largest_request_mb: {largest_request_mb:g}
@@ -144,7 +162,7 @@ model_seconds: {model_seconds}
 def write_policy(path: Path, policy: Policy) -> None:
     """Write a new, commented policy file."""
     fields = policy.model_dump()
-    lists = {name: "[" + ", ".join(fields[name]) + "]" for name in ("operations", "extractors")}
+    lists = {name: "[" + ", ".join(fields[name]) + "]" for name in ("operations", "extractors", "peers")}
     if policy.requesters != "all":
         lists["requesters"] = "[" + ", ".join(policy.requesters) + "]"
     blank = {name: "null" for name, value in fields.items() if value is None}

@@ -26,8 +26,12 @@ Sigma = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Gamma = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 MAGNITUDE_LIMIT = 1e6  # of a centroid's coordinate: features are of the order of 1
 
+ClassName = Annotated[str, Field(min_length=1, max_length=200)]
+Classes = Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=10_000)]
+
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
+Arrays = dict[str, npt.NDArray[Any]]
 
 
 class Frozen(BaseModel):
@@ -42,13 +46,20 @@ Model = TypeVar("Model", bound=BaseModel)
 def parse(model: type[Model], value: Any, what: str) -> Model:
     """Validate ``value``. Raises InputError naming the first field that is wrong, never its value."""
     try:
-        return model.model_validate(value)
+        return model.model_validate(_tuples(value))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         field = ".".join(
             str(part) for part in first["loc"] if isinstance(part, int) or str(part).isidentifier()
         )
         raise InputError(f"{what}: {field[:60] or 'value'}: {first['msg']}") from None
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists only; the frozen messages hold tuples."""
+    if isinstance(value, dict):
+        return {name: _tuples(item) for name, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 class ScoreParameters(Frozen):
@@ -61,25 +72,95 @@ class ScoreParameters(Frozen):
     fingerprint: Fingerprint
 
 
-@dataclass(frozen=True, eq=False)
-class ScoreRequest:
-    """Ask for the centroid coverage scores of ``centroids`` (float32 [R, d], finite, all different).
-
-    ``sigma``: standard deviation of the discrete Gaussian, in records; ``gamma``: each record counts with
-    this probability (1: all of them); ``fingerprint``: of the extractor that made the features the centroids
-    live in.
+class HistogramParameters(Frozen):
+    """The header of a request for class labels by cluster: int64 [R, C] counts of (nearest centroid,
+    label).
     """
 
-    parameters: ScoreParameters
-    centroids: Floats
+    operation: Literal["label-histogram"] = "label-histogram"
+    sigma: Sigma
+    adjacency: Adjacency = "add-remove"
+    gamma: Gamma = 1.0
+    fingerprint: Fingerprint
+    classes: Classes
+
+
+class LabelParameters(Frozen):
+    """The header of a request for labels of public points by private k nearest neighbours.
+
+    (Zhu et al., CVPR 2020, algorithm 1.) ``neighbours``: K; ``threshold``: a point is labelled when its
+    largest vote plus noise of ``screening_sigma`` exceeds it; ``argmax_sigma``: noise of the votes.
+    """
+
+    operation: Literal["label"] = "label"
+    neighbours: Annotated[int, Field(ge=1, le=10_000)]
+    threshold: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+    screening_sigma: Sigma
+    argmax_sigma: Sigma
+    adjacency: Adjacency = "add-remove"
+    gamma: Gamma = 1.0
+    fingerprint: Fingerprint
+    classes: Classes
+
+
+class EvaluateParameters(Frozen):
+    """The header of a request to count how many private records a model gets right.
+
+    ``model_format``: ``safetensors`` (``weight`` [C, d], ``bias`` [C]) or ``onnx`` (features [1, d] to scores
+    [1, C]). ``classes``: what the model's outputs stand for.
+    """
+
+    operation: Literal["evaluate"] = "evaluate"
+    sigma: Sigma
+    adjacency: Adjacency = "add-remove"
+    fingerprint: Fingerprint
+    model_format: Literal["safetensors", "onnx"]
+    classes: Classes
+
+
+class Participant(Frozen):
+    """One client of a secure sum: its signing key, its exchange key (X25519), and the former's word on the
+    latter.
+    """
+
+    public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    exchange_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+
+
+class AggregateParameters(Frozen):
+    """The header of a score request whose answer is masked, so that only the sum over ``participants`` is
+    seen.
+
+    ``sigma`` is the noise of the sum; every client adds its share, sigma / sqrt(number of participants).
+    """
+
+    operation: Literal["aggregate"] = "aggregate"
+    sigma: Sigma
+    adjacency: Adjacency = "add-remove"
+    fingerprint: Fingerprint
+    participants: Annotated[tuple[Participant, ...], Field(min_length=2, max_length=1000)]
+
+
+Parameters = (
+    ScoreParameters | HistogramParameters | LabelParameters | EvaluateParameters | AggregateParameters
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A canonical request: its header and its arrays. Equal requests are equal bytes."""
+
+    parameters: Parameters
+    arrays: Arrays
 
     @property
     def digest(self) -> str:
-        """sha256 of the canonical request; the ledger adds who asked and the data version."""
+        """sha256 of the canonical request: with the data version, the ledger's name for its one answer."""
         return sha256_hex(self.encode())
 
     def encode(self) -> bytes:
-        return wire.encode(self.parameters.model_dump(), {"centroids": self.centroids})
+        return wire.encode(self.parameters.model_dump(), self.arrays)
 
 
 def score_request(
@@ -89,32 +170,39 @@ def score_request(
     fingerprint: str,
     adjacency: str = "add-remove",
     gamma: float = 1.0,
-) -> ScoreRequest:
-    """Make a canonical request. Raises InputError for whatever the client would refuse by its shape alone."""
+) -> Request:
+    """Ask for the coverage scores of ``centroids`` [R, d], finite, all different.
+
+    ``sigma``: standard deviation of the discrete Gaussian, in records; ``gamma``: each record counts with
+    this probability (1: all of them); ``fingerprint``: of the extractor that made the features the centroids
+    live in.
+    Raises InputError for whatever the client would refuse by its shape alone.
+    """
     header = {
         "sigma": float(sigma),
-        "adjacency": adjacency,
+        "adjacency": str(adjacency),
         "gamma": float(gamma),
         "fingerprint": fingerprint,
     }
-    return ScoreRequest(parse(ScoreParameters, header, "score request"), canonical_centroids(centroids))
+    points = canonical_points(centroids)
+    return Request(parse(ScoreParameters, header, "score request"), {"centroids": points})
 
 
-def canonical_centroids(values: npt.ArrayLike) -> Floats:
+def canonical_points(values: npt.ArrayLike, what: str = "centroids") -> Floats:
     """float32 [R, d] with no -0. Raises InputError when they are no set of R >= 1 different finite points."""
     with np.errstate(over="ignore", invalid="ignore"):
-        centroids = np.array(values, dtype=np.float32, order="C")
-    if centroids.ndim != 2 or 0 in centroids.shape:
-        raise InputError("centroids: a table of at least one row and one column is needed")
-    if not np.isfinite(centroids).all():
-        raise InputError("centroids: every number must be finite; fit the clusters on clean features")
-    if float(np.abs(centroids).max()) > MAGNITUDE_LIMIT:
-        raise InputError(f"centroids: numbers beyond {MAGNITUDE_LIMIT:g} are no features; normalise them")
-    centroids += 0.0  # -0 becomes 0, so that equal points are equal bytes
-    if len(np.unique(centroids, axis=0)) != len(centroids):
-        raise InputError("centroids: two of them are equal; send each point once")
-    centroids.setflags(write=False)
-    return centroids
+        points = np.array(values, dtype=np.float32, order="C")
+    if points.ndim != 2 or 0 in points.shape:
+        raise InputError(f"{what}: a table of at least one row and one column is needed")
+    if not np.isfinite(points).all():
+        raise InputError(f"{what}: every number must be finite; fit the clusters on clean features")
+    if float(np.abs(points).max()) > MAGNITUDE_LIMIT:
+        raise InputError(f"{what}: numbers beyond {MAGNITUDE_LIMIT:g} are no features; normalise them")
+    points += 0.0  # -0 becomes 0, so that equal points are equal bytes
+    if len(np.unique(points, axis=0)) != len(points):
+        raise InputError(f"{what}: two of them are equal; send each point once")
+    points.setflags(write=False)
+    return points
 
 
 class Event(Frozen):
@@ -200,6 +288,7 @@ class ClientInfo(Frozen):
     epsilon_spent: float
     epsilon_limit: float
     approval: Literal["automatic", "manual"]
+    participant: Participant
 
 
 def finite(value: float) -> float:

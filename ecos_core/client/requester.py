@@ -10,20 +10,14 @@ import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
-import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
 from ecos_core.client import wire
+from ecos_core.client.connection import Connection
 from ecos_core.client.faults import ErrorBody, restore
-from ecos_core.client.keys import verify_receipt
-from ecos_core.client.protocol import ClientInfo, Receipt, ScoreRelease, ScoreRequest, parse, score_request
-from ecos_core.errors import InputError, IntegrityError, RemoteError
-from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency
-from ecos_core.storage import sha256_hex
+from ecos_core.errors import InputError, RemoteError
 
 ATTEMPTS = 4
 FIRST_PAUSE_S = 0.5
@@ -31,7 +25,7 @@ ANSWER_BYTES_LIMIT = 256 * 2**20
 _MAY_PASS = (408, 425, 429, 502, 504)
 
 
-class ClientConnection:
+class ClientConnection(Connection):
     """A client at ``url`` (http:// or https://), asked in the name of ``token``'s holder. Use as a context
     manager.
 
@@ -54,10 +48,9 @@ class ClientConnection:
         timeout_s: float = 120.0,
         attempts: int = ATTEMPTS,
     ) -> None:
-        self.url = url.rstrip("/")
+        super().__init__(url.rstrip("/"), public_key)
         if not self.url.startswith(("http://", "https://")):
             raise InputError(f"client '{url}': an address like http://127.0.0.1:8731 is needed")
-        self._public_key = public_key
         self._attempts = attempts
         try:
             self._http = httpx.Client(
@@ -70,79 +63,15 @@ class ClientConnection:
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
             raise InputError(f"client '{url}': not a valid address or token") from error
 
-    def __enter__(self) -> ClientConnection:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         self._http.close()
 
-    def info(self) -> ClientInfo:
-        """What the client says of itself. Raises PolicyError (token), RemoteError."""
-        body = self._ask("GET", "/v1/info")
-        info = parse(ClientInfo, _json(body, self.url), f"client {self.url}")
-        self._pin(info.public_key)
-        return info
+    def ask_info(self) -> bytes:
+        return retry(lambda: self._once("GET", "/v1/info", None, {}), self._attempts)
 
-    def score(
-        self,
-        centroids: npt.ArrayLike,
-        *,
-        sigma: float,
-        fingerprint: str,
-        adjacency: str = "add-remove",
-        gamma: float = 1.0,
-    ) -> ScoreRelease:
-        """Noised coverage scores of ``centroids`` [R, d]; the receipt is verified.
-
-        Raises InputError, PolicyError, BudgetExceeded (nothing was spent); RemoteError (down, slow: ask
-        again, a repeat is free); IntegrityError when the answer is not what the client signed.
-        """
-        request = score_request(
-            centroids, sigma=sigma, fingerprint=fingerprint, adjacency=adjacency, gamma=gamma
-        )
-        return self._release(self._ask("POST", "/v1/score", request.encode()), request)
-
-    def _release(self, response: bytes, request: ScoreRequest) -> ScoreRelease:
-        where, asked, clusters = f"client {self.url}", request.parameters, len(request.centroids)
-        try:
-            header, arrays = wire.decode(response)
-            receipt = parse(Receipt, _tuples(header.pop("receipt", None)), where)
-            counts = arrays["counts"].astype(np.int64)
-        except (InputError, KeyError) as error:
-            raise RemoteError(
-                f"{where}: its answer is no release; is it an ECOS client?", retryable=False
-            ) from error
-        stored = sha256_hex(wire.encode({"operation": "score"}, {"counts": counts}))
-        verify_receipt(
-            receipt, public_key=self._public_key, request_digest=request.digest, answer_digest=stored
-        )
-        self._pin(receipt.public_key)
-        if counts.shape != (clusters,):
-            raise IntegrityError(where, f"{clusters} scores", f"{counts.size}")
-        return ScoreRelease(
-            counts=counts,
-            sigma=asked.sigma,
-            sensitivity=HISTOGRAM_SENSITIVITY[Adjacency(asked.adjacency)],
-            adjacency=asked.adjacency,
-            gamma=asked.gamma,
-            delta=receipt.delta,
-            epsilon=receipt.epsilon,
-            epsilon_autodp=receipt.epsilon_autodp,
-            epsilon_release=receipt.epsilon_release,
-            receipt=receipt,
-        )
-
-    def _pin(self, public_key: str) -> None:
-        if self._public_key is not None and self._public_key != public_key:
-            raise IntegrityError(f"client {self.url}: signing key", self._public_key, public_key)
-        self._public_key = public_key
-
-    def _ask(self, method: str, path: str, content: bytes | None = None) -> bytes:
-        headers = {"content-type": wire.MEDIA_TYPE} if content is not None else {}
-        return retry(lambda: self._once(method, path, content, headers), self._attempts)
+    def ask(self, operation: str, message: bytes) -> bytes:
+        headers = {"content-type": wire.MEDIA_TYPE}
+        return retry(lambda: self._once("POST", f"/v1/{operation}", message, headers), self._attempts)
 
     def _once(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> bytes:
         try:
@@ -208,19 +137,3 @@ def _tls(
     except (OSError, ssl.SSLError) as error:
         raise InputError(f"client {url}: a certificate file is missing or is no PEM file") from error
     return context
-
-
-def _json(body: bytes, url: str) -> Any:
-    try:
-        return _tuples(wire.strict_json(body, f"client {url}"))
-    except InputError as error:
-        raise RemoteError(
-            f"client {url}: its answer is no JSON; is it an ECOS client?", retryable=False
-        ) from error
-
-
-def _tuples(value: Any) -> Any:
-    """JSON has lists only; the frozen messages hold tuples."""
-    if isinstance(value, dict):
-        return {name: _tuples(item) for name, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

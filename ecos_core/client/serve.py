@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ def serve(
             f"--host {host}: beyond this machine tokens must not travel in clear text; give "
             "--tls-certificate and --tls-key, or --allow-clear-text behind a proxy that does TLS"
         )
+    threading.Thread(target=engine.warm_up, daemon=True).start()
     listener = _listen(host, port)
     config = uvicorn.Config(
         create_app(engine),

@@ -88,9 +88,9 @@ class TokenStore:
                 found = requester.name
         return found
 
-    def public_key(self, name: str) -> str | None:
-        """The key that signs ``name``'s mailbox requests, or None."""
-        return next((requester.public_key for requester in self.requesters if requester.name == name), None)
+    def holder(self, public_key: str) -> str | None:
+        """The name of whoever's token gives this key, or None."""
+        return next((found.name for found in self.requesters if found.public_key == public_key), None)
 
     def _write(self, requesters: list[Requester]) -> None:
         stored = _Stored(requesters=requesters).model_dump(mode="json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,13 @@ class LakePool:
             for run in self.clustering.runs
         ]
 
+    def sample_ids(self, cluster: int) -> NDArray[Any]:
+        """The ids of one cluster's members, in their order; their features are not read."""
+        import pyarrow as pa
+
+        tables = [run.read(cluster, ("sample_id",)) for run in self._runs]
+        return _strings(pa.concat_tables(tables)["sample_id"]) if tables else np.empty(0, dtype=object)
+
     def members(self, cluster: int) -> Members:
         """One cluster's members: run by run, nearest first in each. Raises InputError for an unknown
         cluster."""
@@ -103,7 +111,7 @@ class _Run:
         groups = range(self._metadata.num_row_groups)
         return np.cumsum([self._metadata.row_group(group).num_rows for group in groups])
 
-    def read(self, cluster: int) -> pa.Table:
+    def read(self, cluster: int, columns: Sequence[str] = COLUMNS) -> pa.Table:
         """The rows of one cluster."""
         import pyarrow.parquet as pq
 
@@ -114,7 +122,7 @@ class _Run:
         groups = list(range(first, last + 1)) if end > start else []
         with (self.clustering.root / self.record.name).open_input() as file:
             parquet = pq.ParquetFile(file, metadata=self._metadata)
-            table = parquet.read_row_groups(groups, columns=list(COLUMNS))
+            table = parquet.read_row_groups(groups, columns=list(columns))
         skipped = int(self._group_ends[first - 1]) if first else 0
         return table.slice(start - skipped, end - start)
 

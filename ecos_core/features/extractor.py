@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from ecos_core.errors import InputError, IntegrityError
 from ecos_core.features.backbones import EMBEDDED, Backbone, find_backbone
+from ecos_core.features.devices import sees_gpu
 from ecos_core.features.preprocessing import Preprocessing, prepare
 from ecos_core.features.projection import Projection
 from ecos_core.storage import Location, canonical_json, sha256_hex
@@ -58,7 +59,7 @@ class Extractor:
     normalise: bool
     projection: Projection | None
     engine: Engine
-    graph: bytes | None = dataclasses.field(default=None, repr=False)
+    export: Callable[[], bytes] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -138,9 +139,10 @@ class Extractor:
                 explained=np.float64(self.projection.explained),
             )
             (where / PROJECTION_NAME).write_bytes(buffer.getvalue())
-        if self.graph is not None and self.backbone != EMBEDDED:
-            record["graph_sha256"] = sha256_hex(self.graph)
-            (where / GRAPH_NAME).write_bytes(self.graph)
+        if self.export is not None and self.backbone != EMBEDDED:
+            graph = self.export()
+            record["graph_sha256"] = sha256_hex(graph)
+            (where / GRAPH_NAME).write_bytes(graph)
         (where / EXTRACTOR_NAME).write_bytes(json.dumps(record, indent=1, sort_keys=True).encode())
 
 
@@ -166,8 +168,8 @@ def load_extractor(
         preprocessing = Preprocessing(image_size=image_size, mean=backbone.mean, std=backbone.std)
     except ValidationError as error:
         raise InputError(f"--image-size {image_size}: {error.errors()[0]['msg'].lower()}") from error
-    runner, graph = _start_engine(backbone, preprocessing, engine, device, compile)
-    bare = Extractor(name, backbone.weights_sha256, preprocessing, normalise, None, runner, graph)
+    runner, export = _start_engine(backbone, preprocessing, engine, device, compile)
+    bare = Extractor(name, backbone.weights_sha256, preprocessing, normalise, None, runner, export)
     return bare.with_projection(projection)
 
 
@@ -192,7 +194,7 @@ def load_saved(
         ) from error
     projection = read_projection(where) if record["projection"] else None
     preprocessing = Preprocessing.model_validate(record["preprocessing"])
-    if engine != "torch" and "graph_sha256" in record:
+    if engine != "torch" and weights is None and "graph_sha256" in record:
         graph = (where / GRAPH_NAME).read_bytes()
         if sha256_hex(graph) != record["graph_sha256"]:
             raise IntegrityError(str(where / GRAPH_NAME), record["graph_sha256"], sha256_hex(graph))
@@ -205,7 +207,7 @@ def load_saved(
             record["normalise"],
             projection,
             OnnxEngine(graph),
-            graph,
+            lambda: graph,
         )
     else:
         loaded = load_extractor(
@@ -235,9 +237,9 @@ def read_projection(where: Location) -> Projection:
 
 def _start_engine(
     backbone: Backbone, preprocessing: Preprocessing, engine: EngineName, device: str | None, compile: bool
-) -> tuple[Engine, bytes | None]:
+) -> tuple[Engine, Callable[[], bytes]]:
     if engine == "auto":
-        engine, why = _choose_engine(device)
+        engine, why = choose_engine(device)
         log.info("engine %s: %s", engine, why)
     if engine == "onnx":
         from ecos_core.features.onnx_engine import OnnxEngine
@@ -245,7 +247,7 @@ def _start_engine(
         if device not in (None, "cpu"):
             raise InputError(f"the ONNX engine runs on the CPU; for '{device}' use  --engine torch")
         graph = backbone.onnx_graph(preprocessing.image_size)
-        return OnnxEngine(graph), graph
+        return OnnxEngine(graph), lambda: graph
     if engine == "torch":
         from ecos_core.features.torch_engine import TorchEngine, choose_device
 
@@ -259,22 +261,19 @@ def _start_engine(
                 device=choose_device(device),
                 compile=compile,
             ),
-            None,
+            functools.partial(backbone.onnx_graph, preprocessing.image_size),
         )
     raise InputError(f"unknown engine '{engine}': use auto, torch or onnx")
 
 
-def _choose_engine(device: str | None) -> tuple[EngineName, str]:
+def choose_engine(device: str | None) -> tuple[EngineName, str]:
     """The engine and why: decided once, logged once."""
     import importlib.util
 
     if device is not None and device != "cpu":
         return "torch", f"device {device} was asked for"
-    if device is None and importlib.util.find_spec("torch") is not None:
-        import torch
-
-        if torch.cuda.is_available():
-            return "torch", f"a GPU is here ({torch.cuda.get_device_name()})"
+    if device is None and sees_gpu():
+        return "torch", "torch sees a GPU"
     if importlib.util.find_spec("onnxruntime") is not None and importlib.util.find_spec("onnx") is not None:
         return "onnx", "no GPU; ONNX Runtime is about three times as fast as torch on a CPU"
     return "torch", "no GPU, and onnxruntime or onnx is not installed"

@@ -21,6 +21,8 @@ MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
 # No format that starts a program (EPS) or that is a document.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA", "ICO")
+# Pillow warns of what is decided here. Set at import: a filter around each call is not safe with threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 _MEDIA_TYPES = {"MPO": "image/jpeg", "PPM": "image/x-portable-anymap", "TGA": "image/x-tga"}
 
 
@@ -72,19 +74,17 @@ def decode_image(data: bytes, *, size: int | None = None) -> Decoded:
         raise BadImage("empty", "0 bytes")
     if len(data) > MAX_FILE_BYTES:
         raise BadImage("too_large", f"{len(data):,} bytes")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                return _decode_opened(opened, size)
-        except BadImage:
-            raise
-        except UnidentifiedImageError as error:
-            raise BadImage("not_an_image", f"starts with {data[:16]!r}") from error
-        except Image.DecompressionBombError as error:
-            raise BadImage("too_many_pixels", str(error)) from error
-        except Exception as error:  # the decoders raise whatever broken bytes make them trip over
-            raise BadImage("corrupt", f"{type(error).__name__}: {error}"[:200]) from error
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            return _decode_opened(opened, size)
+    except BadImage:
+        raise
+    except UnidentifiedImageError as error:
+        raise BadImage("not_an_image", f"starts with {data[:16]!r}") from error
+    except Image.DecompressionBombError as error:
+        raise BadImage("too_many_pixels", str(error)) from error
+    except Exception as error:  # the decoders raise whatever broken bytes make them trip over
+        raise BadImage("corrupt", f"{type(error).__name__}: {error}"[:200]) from error
 
 
 def decode_rgb(data: bytes, *, size: int | None = None) -> NDArray[np.uint8]:

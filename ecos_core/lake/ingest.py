@@ -15,13 +15,13 @@ from functools import partial
 from os import PathLike
 from typing import Any
 
-from ecos_core.errors import InputError
+from ecos_core.errors import InputError, MissingDependencyError
 from ecos_core.lake.decode import BadImage, decode_image
 from ecos_core.lake.known import KnownDigests
 from ecos_core.lake.lake import KIND, Lake, Snapshot
 from ecos_core.lake.perceptual_hash import perceptual_hash
 from ecos_core.lake.runs import Part, RunFolder, chain_next, still_valid
-from ecos_core.lake.shards import PartBuffer, PartLimits, manifest_after
+from ecos_core.lake.shards import MAX_SHARD_BYTES, PartBuffer, PartLimits, PartWriter, manifest_after
 from ecos_core.lake.sources import Source, SourceItem, open_source
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Manifest
@@ -59,6 +59,7 @@ class IngestOptions:
     licence: str | None = None
     attribution: str | None = None
     target_bytes: int | None = None
+    by_reference: bool = False
 
     def identity(self) -> dict[str, Any]:
         return dict(self.__dict__)
@@ -86,19 +87,29 @@ def ingest(
     source: str | None = None,
     licence: str | None = None,
     attribution: str | None = None,
+    layout: str = "auto",
+    split: str | None = None,
+    by_reference: bool = False,
     target_bytes: int | None = None,
     progress: ProgressSink = silent,
 ) -> IngestReport:
     """Bring everything under ``path_or_url`` into ``lake`` and publish a new snapshot.
 
     A content that is in the lake keeps its first row and gains an origin. A bad file becomes a quarantine
-    row with a reason. Where nothing is new the newest snapshot stays. ``target_bytes`` overrides the size
-    of a shard.
+    row with a reason. Where nothing is new the newest snapshot stays. ``layout`` and ``split`` are those of
+    ``open_source``. ``by_reference`` stores addresses instead of bytes, for images that stay where they are.
+    ``target_bytes`` overrides the size of a shard.
 
-    Raises InputError when there is nothing to read, the disk refuses, or another ingest holds the lake.
+    Raises InputError when there is nothing to read, the disk refuses, or another ingest holds the lake;
+    RemoteError when a store fails, and the same call goes on where it was.
     """
-    stream = path_or_url if isinstance(path_or_url, Source) else open_source(path_or_url, source)
-    options = IngestOptions(domain, source or stream.name, licence, attribution, target_bytes)
+    stream = (
+        path_or_url
+        if isinstance(path_or_url, Source)
+        else open_source(path_or_url, source, layout=layout, split=split)
+    )
+    name = source or stream.name
+    options = IngestOptions(domain, name, licence, attribution, target_bytes, by_reference)
     with lake.writing():
         return _Run(stream, lake, options, progress).finish()
 
@@ -112,17 +123,23 @@ class _Run:
     options: IngestOptions
     progress: ProgressSink
     parts: list[Part] = field(default_factory=list)
+    rows: int = 0
+    size: int = 0
 
     def finish(self) -> IngestReport:
         head = self.lake.head()
         before = None if head is None else self.lake.snapshot(head)
         folder = RunFolder.of(
             self.lake.images / "runs",
-            {"parent": head, "address": self.stream.address, "options": self.options.identity()},
+            head,
+            {"address": self.stream.address, "options": self.options.identity()},
         )
         total = self.stream.count()
         self.progress(Progress(STAGE, 0, total, "images"))
         self.parts = still_valid(folder.parts(), self.stream.items())
+        self.rows = sum(part.added for part in self.parts) + (before.rows if before else 0)
+        self.size = sum(part.size for part in self.parts)
+        self.size += sum(shard.bytes for shard in before.shards) if before else 0
         resumed = sum(part.items for part in self.parts)
         self._work(folder, before, resumed, total)
         snapshot = self._publish(before)
@@ -136,18 +153,20 @@ class _Run:
         origins = _LazyOrigins(self.lake, before, self.parts)
         chain, done = (self.parts[-1].chain if self.parts else ""), resumed
         failures = sum(part.quarantined for part in self.parts)
-        buffer = self._new_buffer(before)
-        for examined in _examine_all(_skip(self.stream.items(), resumed), contents):
-            chain, done = chain_next(chain, examined.item), done + 1
-            self._place(examined, buffer, contents, seen, origins)
-            failures += examined.refusal is not None
-            if done % 50 == 0:
-                self.progress(Progress(STAGE, done, total, "images", failures))
-            if buffer.full:
-                self._flush(folder, buffer, chain)
-                buffer = self._new_buffer(before)
-        if buffer.items:
-            self._flush(folder, buffer, chain)
+        buffer = self._new_buffer()
+        with PartWriter(self.lake.images, folder, self.parts) as writer:
+            for examined in _examine_all(_skip(self.stream.items(), resumed), contents):
+                chain, done = chain_next(chain, examined.item), done + 1
+                self._place(examined, buffer, contents, seen, origins)
+                failures += examined.refusal is not None
+                if done % 50 == 0:
+                    self.progress(Progress(STAGE, done, total, "images", failures))
+                if buffer.full:
+                    writer.write(buffer, chain)
+                    self.rows, self.size = self.rows + buffer.added, self.size + buffer.size
+                    buffer = self._new_buffer()
+            if buffer.items:
+                writer.write(buffer, chain)
         self.progress(Progress(STAGE, done, done, "images", failures))
 
     def _place(
@@ -176,17 +195,19 @@ class _Run:
             buffer.repeat(sample_id, item.uri, row, known=not origins.add(sample_id, item.uri))
             return
         assert examined.decoded is not None
-        buffer.add(sample_id, examined.data, item.uri, row | examined.decoded)
+        reference = self._reference(item) if options.by_reference else None
+        buffer.add(sample_id, examined.data, item.uri, row | examined.decoded, reference)
         origins.add_first(sample_id, item.uri)
 
-    def _new_buffer(self, before: Snapshot | None) -> PartBuffer:
-        shards = [*(before.shards if before else []), *(part.images for part in self.parts if part.images)]
-        return PartBuffer(PartLimits.for_lake(shards, self.options.target_bytes))
+    def _reference(self, item: SourceItem) -> str:
+        if item.address is None:
+            raise InputError(f"{item.uri}: lies inside an archive or a table: it cannot be kept by reference")
+        return item.address
 
-    def _flush(self, folder: RunFolder, buffer: PartBuffer, chain: str) -> None:
-        part = buffer.write(self.lake.images, chain)
-        folder.add(len(self.parts), part)
-        self.parts.append(part)
+    def _new_buffer(self) -> PartBuffer:
+        # A shard of references costs nothing to store: it starts full-sized, counting what it refers to.
+        target = self.options.target_bytes or (MAX_SHARD_BYTES if self.options.by_reference else None)
+        return PartBuffer(PartLimits.for_lake(self.rows, self.size, target))
 
     def _contents_of_parts(self) -> Iterator[bytes]:
         for part in self.parts:
@@ -284,8 +305,11 @@ def _examine(item: SourceItem, contents: KnownDigests) -> Examined:
         decoded = decode_image(data)
     except BadImage as bad:
         return Examined(item, refusal=(bad.reason, bad.detail))
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        return Examined(item, refusal=("unreadable", error.strerror or type(error).__name__))
+    except MissingDependencyError:
+        raise
+    except (OSError, InputError) as error:
+        detail = getattr(error, "strerror", None) or str(error)
+        return Examined(item, refusal=("unreadable", detail[:200]))
     facts = {
         "media_type": decoded.media_type,
         "width": decoded.width,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecos_core.errors import InputError, IntegrityError
 from ecos_core.lake.known import KnownDigests
+from ecos_core.lake.references import with_referred_bytes
 from ecos_core.storage import (
     Location,
     Manifest,
@@ -143,6 +144,16 @@ class Lake:
     def images(self) -> Location:
         return self.folder("images")
 
+    def licence_rule(self) -> tuple[str, ...]:
+        """The licences that this lake's owner allows to be used; empty: all."""
+        written = json.loads((self.location / "lake.json").read_bytes())
+        return tuple(written.get("licence_allow", ()))
+
+    def set_licence_rule(self, allow: Sequence[str]) -> None:
+        """Allow these licences only, in every sampling and training from this lake; empty: all."""
+        rule = {"schema_version": LAYOUT_VERSION, "licence_allow": sorted(set(allow))}
+        (self.location / "lake.json").write_bytes(canonical_json(rule))
+
     def head(self) -> str | None:
         """The id of the newest snapshot; None in an empty lake."""
         try:
@@ -232,9 +243,15 @@ class Lake:
     def read_images(self, shard: ShardRecord, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows of one shard, in their stored order, for example ``columns=["sample_id", "bytes"]``.
 
-        Raises IntegrityError when the shard is missing or broken.
+        ``bytes`` of images that the lake only refers to are fetched and checked. Raises IntegrityError when
+        the shard is missing or broken, or a referred image is gone or another one.
         """
-        return read_shard(self.images / "shards", shard, columns)
+        folder = self.images / "shards"
+        if columns is not None and "bytes" not in columns:
+            return read_shard(folder, shard, columns)
+        needed = None if columns is None else list(dict.fromkeys([*columns, "sample_id", "uri"]))
+        table = with_referred_bytes(read_shard(folder, shard, needed))
+        return table if columns is None else table.select(list(columns))
 
     def sample_digests(self, shard: ShardRecord) -> Iterator[bytes]:
         """The sha256 of every image of a shard, 32 bytes each."""

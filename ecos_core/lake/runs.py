@@ -20,7 +20,10 @@ from ecos_core.storage import Location, ShardRecord, canonical_json, sha256_hex
 
 
 class Part(BaseModel):
-    """What one stretch of the source became. ``chain`` is a digest over all item addresses up to its end."""
+    """What one stretch of the source became.
+
+    ``chain`` is a digest over all item addresses up to its end, ``size`` the bytes of its new images.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,6 +32,7 @@ class Part(BaseModel):
     images: ShardRecord | None = None
     origins: ShardRecord | None = None
     quarantine: ShardRecord | None = None
+    size: int = 0
     added: int = 0
     duplicates: int = 0
     reasons: dict[str, int] = Field(default_factory=dict)
@@ -49,8 +53,9 @@ class RunFolder:
     location: Location
 
     @classmethod
-    def of(cls, runs: Location, identity: dict[str, Any]) -> RunFolder:
-        return cls(runs / sha256_hex(canonical_json(identity))[:32])
+    def of(cls, runs: Location, parent: str | None, identity: dict[str, Any]) -> RunFolder:
+        """The folder of the run that grows from the snapshot ``parent`` with these parameters."""
+        return cls(runs / f"{parent or ''}-{sha256_hex(canonical_json(identity))[:32]}")
 
     def parts(self) -> list[Part]:
         """The finished parts in order, up to the first that is missing or unreadable."""
@@ -71,6 +76,11 @@ class RunFolder:
             (self.location / name).remove()
         if self.location.is_local and self.location.path.is_dir():
             self.location.path.rmdir()
+
+
+def run_parent(name: str) -> str:
+    """The snapshot that the run in the folder ``name`` grows from; empty for a lake's first."""
+    return name.partition("-")[0]
 
 
 def _part_name(index: int) -> str:

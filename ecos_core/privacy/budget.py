@@ -1,9 +1,10 @@
-"""How much may be spent, by whom, and how much is: limits, accounts and the check before a release."""
+"""How much may be spent and how much is: limits, accounts and the check before a release."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from ecos_core.errors import BudgetExceeded, InputError
@@ -18,13 +19,16 @@ class Limits:
     Attributes:
         total: hard limit for one data version, over all requesters and for ever.
         per_requester: limit for one requester on one data version; None: only the total counts.
-        window_s: seconds after which a requester's spending no longer counts against ``per_requester``;
-            the total is never refreshed.
+        window_s: seconds after which a requester's spending no longer counts against ``per_requester``; the
+            total is never refreshed.
+        lifetime: hard limit over all data versions together: records that stay through several versions are
+            in all of them. None: each version has its own budget.
     """
 
     total: float
     per_requester: float | None = None
     window_s: float | None = None
+    lifetime: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -39,44 +43,74 @@ class Limits:
         return self.total if self.per_requester is None else min(self.per_requester, self.total)
 
 
+@dataclass(frozen=True)
+class StatementRow:
+    """One charged release. ``shared``: an answer that was stored before, given to a second requester:
+    charged to that one, free for the total."""
+
+    sequence: int
+    time: float
+    requester: str
+    data_version: str
+    operation: str
+    events: tuple[GaussianEvent, ...]
+    shared: bool = False
+
+
 @dataclass
 class Account:
-    """Releases of one data version, in order: when, to whom, what."""
+    """What was released of one data version, in order, by requester, and merged."""
 
-    releases: list[tuple[float, str, tuple[GaussianEvent, ...]]] = field(default_factory=list)
+    rows: list[StatementRow] = field(default_factory=list)
+    by_requester: defaultdict[str, list[StatementRow]] = field(default_factory=lambda: defaultdict(list))
+    merged: Counter[GaussianEvent] = field(default_factory=Counter)
 
-    def add(self, when: float, requester: str, events: tuple[GaussianEvent, ...]) -> None:
-        self.releases.append((when, requester, events))
+    def add(self, row: StatementRow) -> None:
+        """Charge a release to its requester and, unless it was only shared, to the total."""
+        self.by_requester[row.requester].append(row)
+        if not row.shared:
+            self.rows.append(row)
+            for event in row.events:
+                self.merged[event.single] += event.count
 
-    def events(self, requester: str | None = None, since: float = -math.inf) -> list[GaussianEvent]:
-        """All events, or one requester's, or those after ``since`` (seconds of the epoch)."""
-        return [
-            event
-            for when, who, events in self.releases
-            if when > since and (requester is None or who == requester)
-            for event in events
-        ]
+    def total(self, until: float = math.inf) -> list[GaussianEvent]:
+        """Everything released up to an entry's number, equal events counted together."""
+        if math.isinf(until):
+            return [event.times(count) for event, count in self.merged.items()]
+        return [event for row in self.rows if row.sequence <= until for event in row.events]
+
+    def of(self, requester: str, since: float = -math.inf) -> list[GaussianEvent]:
+        """What one requester got after ``since`` (seconds of the epoch)."""
+        rows = self.by_requester.get(requester, [])
+        return [event for row in rows if row.time > since for event in row.events]
 
 
-def check_budget(
-    account_of_version: Account,
-    limits: Limits,
-    requester: str,
-    events: Sequence[GaussianEvent],
-    *,
-    delta: float,
-    now: float,
-) -> Spend:
-    """What the data version's total becomes with ``events`` added. Raises BudgetExceeded when a limit
-    forbids it."""
-    since = -math.inf if limits.window_s is None else now - limits.window_s
+def check_requester(
+    used: Account, limits: Limits, requester: str, events: Sequence[GaussianEvent], delta: float, now: float
+) -> None:
+    """Raise BudgetExceeded when ``events`` bring the requester over its limit."""
     if limits.per_requester is not None:
-        _check(account_of_version.events(requester, since), events, limits.per_requester, delta)
-    return _check(account_of_version.events(), events, limits.total, delta)
+        since = -math.inf if limits.window_s is None else now - limits.window_s
+        _check(used.of(requester, since), events, limits.per_requester, delta)
+
+
+def check_total(
+    accounts: dict[str, Account],
+    data_version: str,
+    limits: Limits,
+    events: Sequence[GaussianEvent],
+    delta: float,
+) -> Spend:
+    """What the data version's total becomes with ``events``. Raises BudgetExceeded when a limit forbids
+    it."""
+    if limits.lifetime is not None:
+        everything = [event for used in accounts.values() for event in used.total()]
+        _check(everything, events, limits.lifetime, delta)
+    return _check(accounts.get(data_version, Account()).total(), events, limits.total, delta)
 
 
 def _check(
-    before: Sequence[GaussianEvent], events: Iterable[GaussianEvent], limit: float, delta: float
+    before: Sequence[GaussianEvent], events: Sequence[GaussianEvent], limit: float, delta: float
 ) -> Spend:
     after = account([*before, *events], delta)
     if after.epsilon > limit:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ecos_core.errors import InputError, IntegrityError
 from ecos_core.privacy.counter import Mark
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GENESIS_HASH = "0" * 64
 
 SCHEMA_V1 = """
@@ -37,8 +37,11 @@ CREATE TABLE answers (
 ) STRICT;
 """
 
+# Version 2: answers that are shared with a second requester are looked up by request, too.
+SCHEMA_V2 = "CREATE INDEX by_request ON entries (data_version, request_digest, kind)"
+
 # version: what brings a ledger from the version before to it.
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+MIGRATIONS: dict[int, str] = {1: SCHEMA_V1, 2: SCHEMA_V2}
 
 
 @dataclass(frozen=True)
@@ -64,32 +67,58 @@ def link(previous_hash: str, body: str) -> str:
     return hashlib.sha256(previous_hash.encode() + b"\n" + body.encode()).hexdigest()
 
 
-def create_schema(connection: sqlite3.Connection) -> None:
-    """Lay out an empty ledger at the newest version. Runs inside the caller's transaction."""
-    for statement in SCHEMA_V1.split(";"):
-        if statement.strip():
-            connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
 def migrate(connection: sqlite3.Connection, where: str) -> None:
-    """Bring an older ledger to the newest version, one durable step at a time. Raises InputError on a
-    newer one."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    """Bring an empty or older database to the newest version. Runs inside the caller's transaction.
+
+    Raises InputError on a newer version.
+    """
+    version = schema_version(connection)
     if version > SCHEMA_VERSION:
         raise InputError(f"{where}: written by a newer version of ecos (schema {version}): upgrade ecos")
-    if version < 1:
-        raise IntegrityError(where, "a ledger", "a database without a ledger's schema")
     for step in range(version + 1, SCHEMA_VERSION + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if connection.execute("PRAGMA user_version").fetchone()[0] < step:
-                MIGRATIONS[step](connection)
-                connection.execute(f"PRAGMA user_version = {step}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+        for statement in filter(str.strip, MIGRATIONS[step].split(";")):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {step}")
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """0 for an empty database."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def hash_of(connection: sqlite3.Connection, sequence: int) -> str | None:
+    """Hash of an entry; None without one."""
+    row = connection.execute("SELECT hash FROM entries WHERE sequence = ?", (sequence,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def find(connection: sqlite3.Connection, data_version: str, request_digest: str, kind: str) -> list[Entry]:
+    """The entries of one request."""
+    rows = connection.execute(
+        "SELECT sequence, body, hash FROM entries WHERE data_version = ? AND request_digest = ? AND kind = ?",
+        (data_version, request_digest, kind),
+    )
+    return [Entry(sequence, json.loads(body), found) for sequence, body, found in rows]
+
+
+def store_answer(connection: sqlite3.Connection, sequence: int, answer: bytes) -> None:
+    """Keep the bytes of an entry's answer. Runs inside the caller's transaction."""
+    connection.execute("INSERT INTO answers (sequence, answer) VALUES (?, ?)", (sequence, answer))
+
+
+def stored_answer(connection: sqlite3.Connection, entry: Entry, where: str) -> bytes:
+    """The bytes of an entry's answer. Raises IntegrityError unless they are those whose digest was
+    chained."""
+    row = connection.execute("SELECT answer FROM answers WHERE sequence = ?", (entry.sequence,)).fetchone()
+    found = digest(row[0]) if row else "no answer"
+    if found != entry.body["answer_sha256"]:
+        raise IntegrityError(f"{where}, answer {entry.sequence}", entry.body["answer_sha256"], found)
+    return bytes(row[0])
+
+
+def digest(answer: bytes) -> str:
+    """sha256, 64 hex digits."""
+    return hashlib.sha256(answer).hexdigest()
 
 
 def head(connection: sqlite3.Connection) -> Mark:

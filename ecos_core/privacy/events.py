@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from ecos_core.errors import InputError
@@ -108,6 +109,15 @@ class GaussianEvent:
         """The whole number that ``sensitivity`` is the root of."""
         return round(self.sensitivity**2)
 
+    @property
+    def single(self) -> GaussianEvent:
+        """One such release."""
+        return self.times(1)
+
+    def times(self, count: int) -> GaussianEvent:
+        """``count`` such releases."""
+        return self if count == self.count else replace(self, count=count)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; ``from_dict`` reads them back exactly."""
         return {"schema": EVENT_SCHEMA_VERSION, "mechanism": "discrete-gaussian", **asdict(self)}
@@ -115,16 +125,22 @@ class GaussianEvent:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GaussianEvent:
         """Read what ``to_dict`` wrote. An event that nobody can account for is an error, never a guess."""
-        fields = dict(values)
-        schema, mechanism = fields.pop("schema", None), fields.pop("mechanism", None)
-        if schema != EVENT_SCHEMA_VERSION or mechanism != "discrete-gaussian":
-            raise InputError(
-                f"privacy event of mechanism {mechanism!r}, schema {schema!r} is unknown: upgrade ecos"
-            )
         try:
-            return cls(**fields)
+            return _read_event(tuple(values.items()))
         except TypeError as error:
-            raise InputError(f"privacy event has the wrong fields: {sorted(fields)}") from error
+            raise InputError(f"privacy event has the wrong fields: {sorted(values)}") from error
+
+
+@lru_cache(maxsize=1024)
+def _read_event(items: tuple[tuple[str, Any], ...]) -> GaussianEvent:
+    """Ledgers repeat the same few events thousands of times."""
+    fields = dict(items)
+    schema, mechanism = fields.pop("schema", None), fields.pop("mechanism", None)
+    if schema != EVENT_SCHEMA_VERSION or mechanism != "discrete-gaussian":
+        raise InputError(
+            f"privacy event of mechanism {mechanism!r}, schema {schema!r} is unknown: upgrade ecos"
+        )
+    return GaussianEvent(**fields)
 
 
 def histogram_event(
@@ -160,9 +176,9 @@ def merge_events(events: Iterable[GaussianEvent]) -> tuple[GaussianEvent, ...]:
     """The same multiset of releases with equal ones counted together, in sorted order: a key to cache by."""
     counts: dict[GaussianEvent, int] = {}
     for event in events:
-        single = replace(event, count=1)
+        single = event.single
         counts[single] = counts.get(single, 0) + event.count
-    return tuple(sorted(replace(single, count=count) for single, count in counts.items()))
+    return tuple(sorted(single.times(count) for single, count in counts.items()))
 
 
 def common_adjacency(events: Sequence[GaussianEvent]) -> Adjacency | None:

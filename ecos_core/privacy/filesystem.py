@@ -1,10 +1,13 @@
-"""Which kind of file system a folder lies on: SQLite's locks and fsync cannot be trusted over a network."""
+"""The disk under a ledger: no network file system, whose locks and fsync cannot be trusted; a full or
+read-only one is named."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ecos_core.errors import InputError
+from ecos_core.errors import EcosError, InputError
 
 NETWORK_TYPES = frozenset(
     [
@@ -36,6 +39,26 @@ LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.ntfs", "fus
 MOUNTS = Path("/proc/self/mountinfo")
 
 
+class LedgerUnavailableError(EcosError):
+    """The disk does not let the ledger be written or read. Nothing was released."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        super().__init__(
+            f"{path}: cannot be used ({reason}); check the disk's space and the file's permissions"
+        )
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors, except a missing file, into LedgerUnavailableError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LedgerUnavailableError(path, error.strerror or error) from error
+
+
 def refuse_network_filesystem(folder: Path) -> None:
     """Raise InputError when ``folder`` lies on a network file system. Where mounts cannot be read nothing
     is known."""
@@ -47,12 +70,12 @@ def refuse_network_filesystem(folder: Path) -> None:
         )
 
 
-def filesystem_type(folder: Path, mounts: Path = MOUNTS) -> str:
+def filesystem_type(folder: Path, mounts: Path | None = None) -> str:
     """Type of the mount that holds ``folder``, such as ``ext4``; empty where it cannot be told."""
     where = folder.resolve()
     best, kind = "", ""
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = (mounts or MOUNTS).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
     for line in lines:

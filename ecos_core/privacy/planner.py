@@ -60,12 +60,10 @@ def plan_sigma(
     if already >= epsilon:
         raise BudgetExceeded(already, already, epsilon, delta)
 
-    def within(sigma: float) -> bool:
-        release = _release(sigma, adjacency, gamma, releases)
-        return epsilon_exact([*spent, release], delta) <= epsilon
+    def cost(sigma: float) -> float:
+        return epsilon_exact([*spent, _release(sigma, adjacency, gamma, releases)], delta)
 
-    guess = math.sqrt(2.0 * releases * math.log(1.25 / delta)) / epsilon
-    sigma = _smallest(within, min(max(guess, MIN_SIGMA), MAX_SIGMA))
+    sigma = _smallest(cost, epsilon, _guess(cost, epsilon, delta))
     if sigma is None:
         raise InputError(
             f"no sigma up to {MAX_SIGMA:g} reaches epsilon {epsilon:g} for {releases} release(s): "
@@ -109,27 +107,41 @@ def _release(sigma: float, adjacency: Adjacency, gamma: float, releases: int) ->
     return histogram_event(sigma, adjacency, gamma, releases)
 
 
-def _smallest(within: Callable[[float], bool], guess: float) -> float | None:
-    """The smallest sigma in range for which ``within`` holds, by bracketing and bisection of its
-    logarithm."""
+def _guess(cost: Callable[[float], float], epsilon: float, delta: float) -> float:
+    """About the sigma for ``epsilon``: sigma epsilon changes little, so one look at the cost is enough."""
+    first = min(max(math.sqrt(2.0 * math.log(1.25 / delta)) / epsilon, 1.0), MAX_SIGMA)
+    return min(max(first * max(cost(first) / epsilon, 0.1), MIN_SIGMA), MAX_SIGMA)
+
+
+def _smallest(cost: Callable[[float], float], epsilon: float, guess: float) -> float | None:
+    """The smallest sigma in range with ``cost(sigma) <= epsilon``, at most ``SIGMA_PRECISION`` above it.
+
+    A bracket around the guess, then its two ends are drawn together: log cost is nearly a straight line
+    in log sigma, so a step just to either side of where the line crosses mostly ends the search.
+    """
     low = high = guess
-    if within(guess):
-        while low > MIN_SIGMA and within(low := max(low / 2.0, MIN_SIGMA)):
-            high = low
-        if low == high:
+    while cost(high) > epsilon:
+        if high >= MAX_SIGMA:
+            return None
+        low, high = high, min(high * 1.3, MAX_SIGMA)
+    while cost(low) <= epsilon:
+        if low <= MIN_SIGMA:
             return low
-    else:
-        while not within(high := min(high * 2.0, MAX_SIGMA)):
-            if high >= MAX_SIGMA:
-                return None
-            low = high
+        low, high = max(low / 1.3, MIN_SIGMA), low
     while high / low > 1.0 + SIGMA_PRECISION:
-        middle = math.sqrt(low * high)
-        if within(middle):
-            high = middle
-        else:
-            low = middle
+        for candidate in (*_crossing(low, cost(low), high, cost(high), epsilon), math.sqrt(low * high)):
+            if low < candidate < high:
+                low, high = (candidate, high) if cost(candidate) > epsilon else (low, candidate)
     return high
+
+
+def _crossing(low: float, above: float, high: float, below: float, epsilon: float) -> tuple[float, ...]:
+    """Just left and right of where the line through both ends, in logarithms, meets ``epsilon``."""
+    if not 0.0 < below < above < math.inf:
+        return ()
+    share = math.log(above / epsilon) / math.log(above / below)
+    middle = low * (high / low) ** share
+    return middle * (1.0 - 0.4 * SIGMA_PRECISION), middle * (1.0 + 0.4 * SIGMA_PRECISION)
 
 
 def suggest_clusters(records: int, sigma: float) -> int:

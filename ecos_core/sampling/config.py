@@ -76,6 +76,11 @@ class SamplerConfig(BaseModel):
         title="Allow fewer than the budget",
         description="Take what there is, not fail, when the pool holds fewer than the budget.",
     )
+    licence_allow: tuple[str, ...] = Field(
+        (),
+        title="Allowed licences",
+        description="Choose among images of these licences only; the lake's own rule holds besides. Empty: all.",
+    )
     target_domain: str | None = Field(
         None,
         title="Target domain",

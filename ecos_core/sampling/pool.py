@@ -10,53 +10,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ecos_core.clustering.members import Members
 from ecos_core.errors import InputError
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 Strings = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Members:
-    """One cluster's samples, in an order that never changes.
-
-    ``sample_ids`` str [n]; ``distances`` float32 [n], L2 to the centroid; ``features`` float32 [n, d];
-    ``labels``, ``domains`` and ``duplicate_groups`` are [n], or None where the lake has none. Equal
-    duplicate groups mark near-duplicates; an empty string or a negative number says that the sample is in no
-    group.
-    """
-
-    sample_ids: Strings
-    distances: Floats
-    features: Floats
-    labels: Strings | None = None
-    domains: Strings | None = None
-    duplicate_groups: npt.NDArray[Any] | None = None
-
-    def __len__(self) -> int:
-        return len(self.sample_ids)
-
-    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Members:
-        """The members at ``rows``, in that order."""
-
-        def pick(column: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
-            return None if column is None else column[rows]
-
-        return Members(
-            self.sample_ids[rows],
-            self.distances[rows],
-            self.features[rows],
-            pick(self.labels),
-            pick(self.domains),
-            pick(self.duplicate_groups),
-        )
 
 
 class Pool(Protocol):

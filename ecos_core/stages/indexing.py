@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from ecos_core.clustering.auto import choose_clusters
 from ecos_core.clustering.clustering import Clustering, cluster_lake
 from ecos_core.config import ExtractorConfig, ImageSource, IndexConfig
 from ecos_core.features.extraction import extract_lake
 from ecos_core.features.extractor import load_extractor
 from ecos_core.features.feature_set import FeatureSet
-from ecos_core.features.lake_projection import fit_lake_projection
 from ecos_core.lake.ingest import IngestReport, ingest
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import ProgressSink, silent
@@ -25,21 +27,31 @@ def ingest_source(lake: str, source: ImageSource, *, progress: ProgressSink = si
     )
 
 
-def extract(lake: str, config: ExtractorConfig, *, progress: ProgressSink = silent) -> FeatureSet:
+def extract(
+    lake: str,
+    config: ExtractorConfig,
+    *,
+    engine: Literal["local", "ray"] = "local",
+    progress: ProgressSink = silent,
+) -> FeatureSet:
     """Extract what is missing of the lake's newest snapshot."""
-    opened = Lake.open(lake)
     extractor = load_extractor(config.name, image_size=config.image_size, weights=config.weights)
-    if config.projection is not None:
-        extractor = extractor.with_projection(fit_lake_projection(opened, extractor, config.projection, progress=progress))
-    return extract_lake(opened, extractor, progress=progress)
+    return extract_lake(
+        Lake.open(lake), extractor, projection=config.projection, engine=engine, progress=progress
+    )
 
 
-def cluster(lake: str, features: FeatureSet, config: IndexConfig, *, progress: ProgressSink = silent) -> Clustering:
-    """Fit centroids, or assign new images to the latest ones."""
+def cluster(
+    lake: str, features: FeatureSet, config: IndexConfig, *, progress: ProgressSink = silent
+) -> Clustering:
+    """Fit centroids, or assign new images to the latest ones. `auto` needs the client's stated records and sigma."""
+    clusters = config.clusters
+    if clusters == "auto":
+        clusters = choose_clusters(features.rows, config.records, config.sigma)
     return cluster_lake(
         Lake.open(lake),
         features,
-        clusters=config.clusters,
+        clusters=clusters,
         seed=config.seed,
         recluster=config.recluster,
         progress=progress,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecos_core.clustering.clustering import Clustering
+from ecos_core.clustering.members import Members
 from ecos_core.clustering.pool import LakePool
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake, Snapshot
 from ecos_core.reporting import data
-from ecos_core.reporting.geometry import principal_plane
+from ecos_core.reporting.geometry import coverage_curve, principal_plane
 from ecos_core.reporting.style import sampler_name
 from ecos_core.sampling.selection import Selection
 from ecos_core.sampling.store import read_selection
@@ -22,7 +25,9 @@ from ecos_core.training.data import image_bytes, read_rows
 MONTAGE_IMAGES = 60
 CLUSTER_MONTAGES = 6
 CLUSTER_MONTAGE_IMAGES = 8
-MAP_SAMPLES = 6000
+MAP_SAMPLES = 6_000
+COVERAGE_SAMPLES = 1_000
+SHOWN_SAMPLES = 200_000
 SHOWN_FIRST = "ecos"
 
 
@@ -45,6 +50,7 @@ def outsourcing_report(
     chosen = {sampler: read_selection(folder)[0] for sampler, folder in selections.items()}
     main = chosen.get(SHOWN_FIRST) or next(iter(chosen.values()))
     scored = not np.isnan(main.cluster_noisy).all()
+    shown_map, coverage = in_feature_space(LakePool.open(lake, clustering_id), main, chosen)
     return data.ReportData(
         title=title,
         lake=lake_summary(lake, snapshot),
@@ -53,12 +59,17 @@ def outsourcing_report(
         privacy=None if privacy is None else _privacy(privacy),
         scores=_scores(main, privacy) if scored else None,
         quotas=data.Quotas(main.cluster_quota, main.cluster_size),
-        coverage={sampler_name(name): picked.radius for name, picked in chosen.items() if _has_radius(picked)},
-        lake_map=lake_map(LakePool.open(lake, clustering_id), main),
+        coverage=coverage,
+        lake_map=shown_map,
         montages=tuple(_montage(lake, snapshot, name, picked) for name, picked in chosen.items()),
         omitted=dict(Counter(main.omitted.reason.tolist())),
         parameters=dict(parameters or {}),
-        digests={"lake": snapshot.id, "clustering": clustering.id, "extractor": clustering.fingerprint, **(digests or {})},
+        digests={
+            "lake": snapshot.id,
+            "clustering": clustering.id,
+            "extractor": clustering.fingerprint,
+            **(digests or {}),
+        },
         links=tuple(links),
     )
 
@@ -107,34 +118,75 @@ def clustering_summary(
     )
 
 
-def lake_map(pool: LakePool, selection: Selection) -> data.LakeMap | None:
-    """A 2-D map (PCA) of at most ``MAP_SAMPLES`` of the lake, every chosen image among them."""
-    share = min(1.0, MAP_SAMPLES / max(pool.size, 1))
-    chosen = set(selection.sample_id.tolist())
-    features, selected, groups = [], [], []
-    for cluster in np.flatnonzero(pool.cluster_sizes):
-        members = pool.members(int(cluster))
-        picked = np.array([sample in chosen for sample in members.sample_ids.tolist()], dtype=bool)
-        step = max(1, round(1 / share))
-        keep = picked | (np.arange(len(members)) % step == 0)
-        features.append(members.features[keep])
-        selected.append(picked[keep])
-        domains = members.domains if members.domains is not None else np.full(len(members), None)
-        groups += [value or "not stated" for value in domains[keep].tolist()]
+def in_feature_space(
+    pool: LakePool, main: Selection, chosen: Mapping[str, Selection]
+) -> tuple[data.LakeMap | None, dict[str, NDArray[np.floating]]]:
+    """A 2-D map (PCA) of the lake, and how fast each sampler's picks cover the clusters that ``main`` chose from.
+
+    A bounded part of the lake is read: clusters with the largest quotas first, up to ``SHOWN_SAMPLES``.
+    """
+    wanted = set().union(*(set(selection.sample_id.tolist()) for selection in chosen.values()))
+    step = max(1, round(min(pool.size, SHOWN_SAMPLES) / MAP_SAMPLES))
+    rows: list[_Shown] = []
+    read = 0
+    for cluster in np.argsort(-main.cluster_quota, kind="stable"):
+        size = int(pool.cluster_sizes[cluster])
+        if size == 0 or read + size > SHOWN_SAMPLES:
+            continue
+        read += size
+        rows.append(_shown(pool.members(int(cluster)), wanted, step, hot=bool(main.cluster_quota[cluster])))
+    ids = [sample for part in rows for sample in part.ids]
+    features = np.concatenate([part.features for part in rows])
+    hot = np.concatenate([np.full(len(part.ids), part.hot) for part in rows])
+    place = {sample: row for row, sample in enumerate(ids)}
+    groups = tuple(group for part in rows for group in part.groups)
+    selected = np.zeros(len(ids), bool)
+    selected[[place[sample] for sample in main.sample_id.tolist() if sample in place]] = True
     try:
-        points = principal_plane(np.concatenate(features))
+        shown_map = data.LakeMap(principal_plane(features), selected, groups)
     except InputError:
-        return None
-    return data.LakeMap(points, np.concatenate(selected), tuple(groups))
+        shown_map = None
+    targets = features[hot][:: max(1, int(hot.sum()) // COVERAGE_SAMPLES)]
+    coverage = {
+        name: _covers(
+            targets, features[[place[sample] for sample in picked.sample_id.tolist() if sample in place]]
+        )
+        for name, picked in chosen.items()
+    }
+    return shown_map, coverage
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The part of a cluster that figures use."""
+
+    ids: list[str]
+    features: NDArray[np.float32]
+    groups: list[str]
+    hot: bool
+
+
+def _shown(members: Members, wanted: set[str], step: int, *, hot: bool) -> _Shown:
+    keep = np.arange(len(members)) % step == 0
+    keep |= np.array([sample in wanted for sample in members.sample_ids.tolist()], dtype=bool)
+    domains = members.domains[keep].tolist() if members.domains is not None else [None] * int(keep.sum())
+    return _Shown(
+        members.sample_ids[keep].tolist(),
+        members.features[keep],
+        [domain or "not stated" for domain in domains],
+        hot,
+    )
+
+
+def _covers(targets: NDArray[np.float32], picks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The coverage curve of ``picks`` over ``targets`` (and the picks themselves)."""
+    together = np.concatenate([targets, picks])
+    return coverage_curve(together, np.arange(len(targets), len(together)))
 
 
 def _scores(selection: Selection, privacy: Mapping[str, Any] | None) -> data.Scores:
     sigma = float(privacy["sigma"]) if privacy else 0.0
     return data.Scores(selection.cluster_noisy, sigma, selection.cluster_score)
-
-
-def _has_radius(selection: Selection) -> bool:
-    return bool(np.isfinite(selection.radius).any())
 
 
 def _montage(lake: Lake, snapshot: Snapshot, sampler: str, selection: Selection) -> data.Montage:
@@ -176,5 +228,3 @@ def _privacy(account: Mapping[str, Any]) -> data.PrivacyStatement:
         epsilon_limit=account.get("epsilon_limit"),
         receipt=account.get("receipt"),
     )
-
-

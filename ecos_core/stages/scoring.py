@@ -53,7 +53,9 @@ def connect(client: ClientConfig) -> ClientConnection:
     try:
         token = path.read_text().strip()
     except OSError as error:
-        raise InputError(f"{path}: the token file cannot be read ({error.strerror}); the data owner hands it out") from error
+        raise InputError(
+            f"{path}: the token file cannot be read ({error.strerror}); the data owner hands it out"
+        ) from error
     return ClientConnection(client.url, token)
 
 
@@ -82,7 +84,9 @@ def store_release(clustering: Clustering, release: ScoreRelease, folder: Locatio
         )
     }  # fmt: skip
     receipt = release.receipt.model_dump(mode="json")
-    return write_scores(clustering, release.counts, folder / release.receipt.answer_digest[:16], privacy, receipt)
+    return write_scores(
+        clustering, release.counts, folder / release.receipt.answer_digest[:16], privacy, receipt
+    )
 
 
 def write_scores(

@@ -7,6 +7,7 @@ from typing import Any
 
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.clustering.pool import LakePool
+from ecos_core.clustering.restricted import RestrictedPool, restricted_pool
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake
 from ecos_core.sampling.config import SamplerConfig, Scores
@@ -51,43 +52,76 @@ class Choice:
         return {"sampler": self.sampler, "budget": self.budget, "seed": self.seed, **self.config.parameters()}
 
 
-def check_choice(choice: Choice, clustering: Clustering) -> None:
+def check_choice(lake: Lake, clustering: Clustering, choice: Choice) -> None:
     """Before a client is asked and privacy is spent: raises InputError for what could not be chosen."""
     sampler_named(choice.sampler)
     if choice.budget <= 0:
         raise InputError(f"--budget {choice.budget}: at least 1 image is needed")
-    if choice.budget > clustering.rows and not choice.config.allow_fewer:
+    usable = _pool(lake, clustering, choice)[0].size
+    if choice.budget > usable and not choice.config.allow_fewer:
+        what = "images" if usable == clustering.rows else "images that may be used"
         raise InputError(
-            f"--budget {choice.budget:,}: the lake holds {clustering.rows:,} images; ask for at most that many"
+            f"--budget {choice.budget:,}: the lake holds {usable:,} {what}; ask for at most that many"
         )
 
 
+def check_target(folder: Location, lake: Lake, clustering: Clustering, choice: Choice) -> None:
+    """Before privacy is spent: raises InputError when ``folder`` cannot be written or holds another selection."""
+    if not (folder / "manifest.json").exists():
+        probe = folder / "writable"
+        probe.write_bytes(b"")
+        probe.remove()
+        return
+    manifest = read_manifest(folder, KIND)
+    parameters = {**choice.parameters(), **_pool(lake, clustering, choice)[1]}
+    if manifest.inputs["clustering"] != clustering.id or manifest.parameters != parameters:
+        raise InputError(f"{folder}: holds another selection, which is kept; choose another folder")
+
+
+def _pool(lake: Lake, clustering: Clustering, choice: Choice) -> tuple[RestrictedPool, dict[str, Any]]:
+    """What may be chosen from, and the record of what restricts it."""
+    return restricted_pool(LakePool(lake, clustering), choice.config.licence_allow)
+
+
 def select(
-    lake: Lake, clustering: Clustering, choice: Choice, scores: Location | None, folder: Location, *, named: bool = False
+    lake: Lake,
+    clustering: Clustering,
+    choice: Choice,
+    scores: Location | None,
+    folder: Location,
+    *,
+    named: bool = False,
 ) -> StoredSelection:
     """Choose into ``folder``, or with ``named`` into a folder of it that is named by what goes in.
 
     What is finished there is returned as it is. Raises InputError for a budget that the lake cannot fill, a sampler
     without the scores it needs, and a folder that holds another selection.
     """
-    check_choice(choice, clustering)
+    check_choice(lake, clustering, choice)
     inputs, values = _inputs(clustering, choice, scores)
-    target = folder / selection_name(choice, inputs) if named else folder
+    pool, restrictions = _pool(lake, clustering, choice)
+    parameters = {**choice.parameters(), **restrictions}
+    target = folder / selection_name(choice, inputs, parameters) if named else folder
     if (target / "manifest.json").exists():
         manifest = read_manifest(target, KIND)
-        if manifest.inputs != inputs or manifest.parameters != choice.parameters():
+        if manifest.inputs != inputs or manifest.parameters != parameters:
             raise InputError(f"{target}: holds another selection, which is kept; choose another folder")
         return StoredSelection(target, manifest)
-    pool = LakePool.open(lake, clustering.id)
-    chosen = sampler_named(choice.sampler)(pool, choice.budget, scores=values, config=choice.config, seed=choice.seed)
-    write_selection(target, chosen, parameters=choice.parameters(), inputs=inputs)
+    chosen = sampler_named(choice.sampler)(
+        pool, choice.budget, scores=values, config=choice.config, seed=choice.seed
+    )
+    write_selection(target, chosen, parameters=parameters, inputs=inputs)
     return StoredSelection(target, read_manifest(target, KIND))
 
 
 def _inputs(
     clustering: Clustering, choice: Choice, scores: Location | None
 ) -> tuple[dict[str, str], Scores | None]:
-    inputs = {"clustering": clustering.id, "extractor": clustering.fingerprint, "lake": clustering.snapshot_id}
+    inputs = {
+        "clustering": clustering.id,
+        "extractor": clustering.fingerprint,
+        "lake": clustering.snapshot_id,
+    }
     if not needs_scores(choice.sampler):
         return inputs, None
     if scores is None:
@@ -98,7 +132,29 @@ def _inputs(
     return {**inputs, "scores": stored.manifest.digest}, values
 
 
-def selection_name(choice: Choice, inputs: dict[str, str]) -> str:
+def selection_name(choice: Choice, inputs: dict[str, str], parameters: dict[str, Any]) -> str:
     """A folder name that is the same for the same inputs and parameters."""
-    digest = sha256_hex(canonical_json([inputs, choice.parameters()]))
+    digest = sha256_hex(canonical_json([inputs, parameters]))
     return f"{choice.sampler}-{choice.budget}-{digest[:12]}"
+
+
+LATEST = "latest"
+
+
+def publish_latest(folder: Location, selection: Location) -> None:
+    """Make ``folder/latest`` name this selection."""
+    (folder / "LATEST").write_bytes(selection.name.encode())
+
+
+def resolve_selection(selection: str) -> Location:
+    """The selection's folder; ``…/latest`` is the one published last. Raises InputError when there is none yet."""
+    where = Location.of(selection)
+    if where.name != LATEST or (where / "manifest.json").exists():
+        return where
+    parent = Location(where.url.rsplit("/", 1)[0])
+    try:
+        return parent / (parent / "LATEST").read_bytes().decode().strip()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{parent}: no selection was published here yet; run  sample-subset  first"
+        ) from error

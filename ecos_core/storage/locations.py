@@ -22,6 +22,16 @@ TEMPORARY_PREFIX = ".tmp-"
 
 
 @dataclass(frozen=True)
+class Found:
+    """A file: its name below the folder asked for, its bytes, what changes with it, and when (unix time)."""
+
+    name: str
+    size: int
+    stamp: str
+    modified: float
+
+
+@dataclass(frozen=True)
 class Location:
     """One folder or file. ``Location.of("lake") / "images" / "HEAD"``."""
 
@@ -135,6 +145,26 @@ class Location:
                 return []
             found = [entry.rstrip("/").rsplit("/", 1)[-1] for entry in listed]
         return sorted(name for name in found if not name.startswith(TEMPORARY_PREFIX))
+
+    def walk(self) -> Iterator[Found]:
+        """All files below this folder, temporary ones too, sorted by name; nothing where it is absent."""
+        if self.is_local:
+            for file in sorted(file for file in self.path.rglob("*") if file.is_file()):
+                status = file.stat()
+                stamp = f"{status.st_size}-{status.st_mtime_ns}"
+                yield Found(file.relative_to(self.path).as_posix(), status.st_size, stamp, status.st_mtime)
+            return
+        filesystem, path = self._remote
+        filesystem.invalidate_cache()
+        with _remote_errors(self.url):
+            listed = filesystem.find(path, detail=True)
+        for full in sorted(listed):
+            name, facts = full[len(path) :].strip("/"), listed[full]
+            if name and facts.get("type") == "file":
+                modified = facts.get("LastModified")
+                stamp = f"{facts.get('size')}-{facts.get('ETag', modified or '')}"
+                seconds = modified.timestamp() if hasattr(modified, "timestamp") else 0.0
+                yield Found(name, int(facts.get("size") or 0), stamp, seconds)
 
     def size(self) -> int:
         """Bytes in this file."""

@@ -47,7 +47,9 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(
         32, ge=1, le=8192, title="Batch size (images)", description="Labelled images a step."
     )
-    learning_rate: float = Field(0.003, gt=0, le=10, title="Learning rate", description="Peak rate of AdamW.")
+    learning_rate: float = Field(
+        0.0003, gt=0, le=10, title="Learning rate", description="Peak rate of AdamW."
+    )
     weight_decay: float = Field(0.0005, ge=0, le=1, title="Weight decay")
     warmup_epochs: float = Field(
         1.0, ge=0, title="Warm-up (epochs)", description="Linear rise of the learning rate."
@@ -104,11 +106,8 @@ class TrainConfig(BaseModel):
         title="Alpha",
         description="Distillation: weight of the soft targets against the labels.",
     )
-    student: Literal["mobilenet_tiny", "mobilenet_v3_small"] = Field(
-        "mobilenet_tiny", title="Student", description="Distillation: the small network."
-    )
-    teacher_epochs: int = Field(
-        3, ge=0, le=1000, title="Teacher epochs", description="Fine-tuning of the teacher; 0: probe."
+    student: Literal["lite0_trimmed", "mobilenet_v3_small"] = Field(
+        "lite0_trimmed", title="Student", description="Distillation: the small network."
     )
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError, IntegrityError
-from ecos_core.storage import Location, Manifest, read_manifest, read_shard
+from ecos_core.storage import Location, Manifest, canonical_json, read_manifest, read_shard, sha256_hex
 
 if TYPE_CHECKING:
     from ecos_core.lake.lake import Lake, Snapshot
@@ -91,11 +91,19 @@ def read_labels(folder: Location) -> dict[str, str]:
 def read_rows(
     lake: Lake, snapshot: Snapshot, sample_ids: Iterable[str], columns: list[str]
 ) -> dict[str, dict[str, Any]]:
-    """Columns of the given samples, by sample id. Raises InputError when the lake lacks some."""
+    """Columns of the given samples, by sample id.
+
+    Raises InputError when the lake lacks some, or its licence rule forbids some.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from ecos_core.lake.licences import licence_filter
+
     wanted = set(sample_ids)
+    licences = licence_filter(lake, snapshot)
+    if licences is not None:
+        licences.check(wanted)
     values = pa.array(sorted(wanted))
     found: dict[str, dict[str, Any]] = {}
     for shard in snapshot.shards:
@@ -205,3 +213,12 @@ def lake_features(
             f"{stored.folder}: {len(sample_ids) - seen} selected samples have no features; run  ecos index"
         )
     return features
+
+
+def digest_of(images: LabelledImages) -> str:
+    """sha256 over the ids, labels and contents."""
+    rows = [
+        [sample_id, label, sha256_hex(content)]
+        for sample_id, label, content in zip(images.sample_ids, images.labels, images.images, strict=True)
+    ]
+    return sha256_hex(canonical_json(rows))

@@ -4,8 +4,9 @@ scikit-learn.
 
 from __future__ import annotations
 
+import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,3 +57,50 @@ def linear_probe_to_onnx(probe: LinearProbe, *, fingerprint: str | None = None) 
     helper.set_model_props(model, metadata)
     checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def network_to_onnx(network: Any, image_size: int, classes: tuple[str, ...]) -> bytes:
+    """A torch network as ONNX: ``pixels`` uint8 [n, size, size, 3] -> ``probabilities`` float32 [n, k].
+
+    Metadata properties: ``classes`` (JSON list) and ``input`` (``pixels``).
+    """
+    import onnx
+
+    program = _torch_export(network, image_size)
+    buffer = io.BytesIO()
+    program.save(buffer)
+    model = onnx.load_from_string(buffer.getvalue())
+    onnx.helper.set_model_props(model, {"classes": json.dumps(list(classes)), "input": "pixels"})
+    return bytes(model.SerializeToString())
+
+
+def _torch_export(network: Any, image_size: int) -> Any:
+    try:
+        import onnxscript  # noqa: F401 - the exporter needs it
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError(str(error.name), "cloud") from error
+    example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
+    return torch.onnx.export(
+        torch.nn.Sequential(network, torch.nn.Softmax(dim=1)).eval(),
+        (example,),
+        input_names=["pixels"],
+        output_names=["probabilities"],
+        dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+        dynamo=True,
+        verbose=False,
+    )
+
+
+def network_to_program(network: Any, image_size: int) -> bytes:
+    """A torch network as a ``torch.export`` archive (.pt2): the same input and output as
+    ``network_to_onnx``.
+    """
+    import torch
+
+    example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
+    whole = torch.nn.Sequential(network, torch.nn.Softmax(dim=1)).eval()
+    program = torch.export.export(whole, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
 from ecos_core.progress import Progress, ProgressSink, silent
@@ -23,7 +22,6 @@ from ecos_core.storage import (
     Location,
     Manifest,
     ShardRecord,
-    canonical_json,
     read_manifest,
     sha256_hex,
     write_manifest,
@@ -32,47 +30,14 @@ from ecos_core.storage.artefacts import MANIFEST_NAME
 from ecos_core.training import data
 from ecos_core.training.config import TrainConfig, Use
 from ecos_core.training.evaluation import evaluate, spread
+from ecos_core.training.job import Job, Outcome
 
 if TYPE_CHECKING:
     from ecos_core.features.extractor import Extractor
-    from ecos_core.lake.lake import Lake, Snapshot
+    from ecos_core.lake.lake import Lake
 
 KIND = "training"
 METRICS_NAME = "metrics.json"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training of one seed: everything a use may read. ``scratch`` is for checkpoints, inside the
-    output.
-    """
-
-    config: TrainConfig
-    seed: int
-    train: data.LabelledImages
-    test: data.LabelledImages | None
-    lake: Lake
-    snapshot: Snapshot
-    extractor: Callable[[], Extractor]
-    fingerprint: str
-    scratch: Location
-    progress: ProgressSink = silent
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a use hands back. ``tensors`` and ``metadata`` are the safetensors file; ``probabilities``
-    float32 [n, k] are of the test set (None without one); ``figures`` are finite numbers for the metrics,
-    ``history`` one row an epoch.
-    """
-
-    tensors: dict[str, NDArray[Any]]
-    classes: tuple[str, ...]
-    metadata: dict[str, str]
-    probabilities: NDArray[np.float32] | None
-    onnx: bytes | None = None
-    figures: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -108,8 +73,8 @@ def train_selection(
     config = config or TrainConfig()
     where = Location.of(out)
     opened = Lake.open(lake)
-    snapshot = opened.snapshot()
     picks = data.read_picks(Location.of(selection), config.budget)
+    snapshot = opened.snapshot(picks.manifest.inputs.get("lake"))
     given = None if labels is None else data.read_labels(Location.of(labels))
     train = data.labelled_images(opened, snapshot, picks.sample_ids, given)
     test_set = None if test is None else data.read_test_set(Location.of(test))
@@ -118,8 +83,8 @@ def train_selection(
         "selection": picks.manifest.digest,
         "lake": snapshot.id,
         "extractor": fingerprint,
-        "train": _digest(train),
-    } | ({} if test_set is None else {"test": _digest(test_set)})
+        "train": data.digest_of(train),
+    } | ({} if test_set is None else {"test": data.digest_of(test_set)})
     finished = _finished(where, inputs, config)
     if finished is not None:
         return finished
@@ -136,6 +101,7 @@ def train_selection(
             load,
             fingerprint,
             where / f"scratch-seed{seed}",
+            inputs["train"],
             progress,
         )
         for seed in _seeds(config)
@@ -176,7 +142,7 @@ def train_probe(job: Job) -> Outcome:
     probe = train_linear_probe(features, job.train.labels, c=job.config.c, seed=job.seed)
     probabilities = None
     if job.test is not None:
-        probabilities = probe.predict_proba(job.extractor().extract(job.test.images))
+        probabilities = probe.predict_proba(job.test_features(job.test))
     return Outcome(
         dict(probe.to_arrays()),
         probe.classes,
@@ -189,7 +155,17 @@ def train_probe(job: Job) -> Outcome:
 def _runner(use: Use) -> Callable[[Job], Outcome]:
     if use is Use.LINEAR_PROBE:
         return train_probe
-    raise InputError(f"use '{use.value}' is not there yet; use linear_probe")
+    if use is Use.FINE_TUNE:
+        from ecos_core.training.fine_tune import fine_tune
+
+        return fine_tune
+    if use is Use.FIXMATCH:
+        from ecos_core.training.fixmatch import fixmatch
+
+        return fixmatch
+    from ecos_core.training.distil import distil
+
+    return distil
 
 
 def _seeds(config: TrainConfig) -> tuple[int, ...]:
@@ -283,11 +259,3 @@ def _extractor_loader(lake: Lake, fingerprint: str) -> Callable[[], Extractor]:
         return load_saved(lake.folder("features") / fingerprint)
 
     return load
-
-
-def _digest(images: data.LabelledImages) -> str:
-    rows = [
-        [sample_id, label, sha256_hex(content)]
-        for sample_id, label, content in zip(images.sample_ids, images.labels, images.images, strict=True)
-    ]
-    return sha256_hex(canonical_json(rows))

@@ -33,15 +33,10 @@ def nearest_centroids(
     count, dimension = centroids.shape
     if features.ndim != 2 or features.shape[1] != dimension:
         raise InputError(f"centroids have {dimension} dimensions, the extractor's features another number")
-    if dimension > 4096:
-        raise InputError(f"{dimension} dimensions: at most 4096 can be compared; use a projection")
-    bits = (_EXACT_BITS - int(np.ceil(np.log2(dimension + 1)))) // 2
-    limit = 2.0**bits
-    largest = float(np.abs(centroids).max())
-    scale = limit / HEADROOM / largest if largest > 0 else 1.0
-    rounded = np.rint(centroids.astype(np.float64) * scale)
+    scale, limit = integer_scale(centroids)
+    whole = rounded(centroids, scale, limit)
     # argmin |x - c|^2 = argmax (x . c - |c|^2 / 2); doubled so that the last column stays an integer
-    table = np.concatenate([2 * rounded, -(rounded**2).sum(axis=1, keepdims=True)], axis=1).T.copy()
+    table = np.concatenate([2 * whole, -(whole**2).sum(axis=1, keepdims=True)], axis=1).T.copy()
     rows = max(1, CHUNK_BYTES // (8 * max(count, dimension)))
     block = np.ones((min(rows, len(features)), dimension + 1))
     for start in range(0, len(features), rows):
@@ -50,3 +45,22 @@ def nearest_centroids(
         np.multiply(chunk, scale, out=part[:, :dimension], dtype=np.float64, casting="unsafe")
         np.clip(np.rint(part[:, :dimension]), -limit, limit, out=part[:, :dimension])
         yield np.argmax(part @ table, axis=1)
+
+
+def integer_scale(points: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """What to multiply by, and where to clip, so that sums of d products of whole numbers are exact in
+    float64.
+
+    Raises InputError when d is beyond 4096.
+    """
+    dimension = points.shape[1]
+    if dimension > 4096:
+        raise InputError(f"{dimension} dimensions: at most 4096 can be compared; use a projection")
+    limit = 2.0 ** ((_EXACT_BITS - int(np.ceil(np.log2(dimension + 1)))) // 2 - 1)
+    largest = float(np.abs(points).max())
+    return (limit / HEADROOM / largest if largest > 0 else 1.0), limit
+
+
+def rounded(values: npt.NDArray[np.floating], scale: float, limit: float) -> npt.NDArray[np.float64]:
+    """Whole numbers in float64, at most ``limit`` in size."""
+    return np.clip(np.rint(values.astype(np.float64) * scale), -limit, limit)

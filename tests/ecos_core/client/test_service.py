@@ -236,7 +236,10 @@ def test_two_requesters_have_accounts_of_their_own(tmp_path: Path) -> None:
                 with pytest.raises(BudgetExceeded):
                     connection.score(some_centroids(), sigma=4.1, fingerprint=FINGERPRINT)
     assert [answer.receipt.requester for answer in answers] == ["first", "second"]
-    assert answers[1].epsilon > answers[0].epsilon
+    # One release, charged to both requesters and once to the total: one noise for one request.
+    assert np.array_equal(answers[0].counts, answers[1].counts)
+    assert answers[1].epsilon == answers[0].epsilon
+    assert home.open_ledger().verify().releases == 1
 
 
 def test_an_oversized_body_is_refused_before_it_is_read_whole(tmp_path: Path) -> None:
@@ -350,13 +353,13 @@ def test_an_answer_of_another_client_is_found_out(
 def test_a_tampered_answer_is_found_out(
     connection: ClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = ClientConnection._ask
+    ask = ClientConnection.ask
 
     def tampered(self: ClientConnection, *arguments: object) -> bytes:
         header, arrays = wire.decode(ask(self, *arguments))  # type: ignore[arg-type]
         return wire.encode(header, {"counts": arrays["counts"] + 1})
 
-    monkeypatch.setattr(ClientConnection, "_ask", tampered)
+    monkeypatch.setattr(ClientConnection, "ask", tampered)
     with pytest.raises(IntegrityError, match="answer"):
         connection.score(some_centroids(), sigma=7, fingerprint=FINGERPRINT)
 

@@ -44,7 +44,7 @@ def test_a_lake_in_a_bucket_is_the_lake_on_disk(bucket, tmp_path):
 def test_a_store_that_is_down_is_a_remote_error_and_a_missing_bucket_is_said(bucket, monkeypatch):
     import s3fs
 
-    with pytest.raises(InputError, match="no-such-bucket.*no such bucket"):
+    with pytest.raises(InputError, match=r"no-such-bucket.*no such bucket"):
         (Location.of("s3://no-such-bucket") / "x").write_bytes(b"")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

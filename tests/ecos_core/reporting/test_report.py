@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import io
 import os
 import re
 import shutil
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,12 +16,7 @@ from PIL import Image
 
 from ecos_core.errors import InputError
 from ecos_core.reporting import Montage, PrivacyStatement, ReportData, ResultRow, contact_sheet, render_report
-
-_spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("example.py"))
-assert _spec is not None and _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-sys.modules["report_example"] = _module
-_spec.loader.exec_module(_module)
+from tests.ecos_core.reporting.example import example, png
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 CHROMIUM_FLAGS = [
@@ -52,7 +45,7 @@ ABSENT = [
 
 @pytest.fixture(scope="module")
 def data() -> ReportData:
-    return _module.example()
+    return example()
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +119,7 @@ def test_bytes_that_are_no_image_are_refused_by_name() -> None:
 
 
 def test_a_contact_sheet_holds_every_image_in_rows() -> None:
-    pictures = [_module.png(np.full((8, 8), shade)) for shade in (0, 8, 16)]
+    pictures = [png(np.full((8, 8), shade)) for shade in (0, 8, 16)]
     sheet = Image.open(io.BytesIO(contact_sheet(pictures, columns=2, pixels=32)))
     assert sheet.size == (2 * 36 + 4, 2 * 36 + 4)
     assert [sheet.getpixel(at)[0] for at in ((20, 20), (56, 20), (20, 56), (56, 56))] == [255, 135, 15, 255]

@@ -1,0 +1,209 @@
+"""`ecos client approve | dry-run | token | extractor | policy`: the owner's say over who may ask what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ecos_cli.output import JsonOption, emit, progress_bar
+from ecos_core.errors import InputError
+
+HomeOption = Annotated[Path, typer.Option("--home", help="The client's folder.")]
+SIGMA_SHOWN = 6.12  # the noise of the paper's epsilon, 0.58, under add/remove
+
+app = typer.Typer(pretty_exceptions_enable=False)
+token_app = typer.Typer(no_args_is_help=True, help="Who may ask: one secret token a requester.")
+extractor_app = typer.Typer(no_args_is_help=True, help="The extractors agreed with the clouds.")
+policy_app = typer.Typer(no_args_is_help=True, help="What the owner allows.")
+app.add_typer(token_app, name="token")
+app.add_typer(extractor_app, name="extractor")
+app.add_typer(policy_app, name="policy")
+
+
+@app.command()
+def approve(
+    home: HomeOption,
+    request: Annotated[str | None, typer.Argument(help="The beginning of a request's name.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the requests that wait for you, or approve one (policy: `approval: manual`).
+
+    Example:  ecos client approve --home hospital 3fa91c
+    """
+    from ecos_core.client.approval import Approvals
+    from ecos_core.client.home import open_home
+
+    approvals = Approvals(open_home(home).path)
+    if request is not None:
+        key = approvals.approve(request)
+        emit(
+            {"approved": key},
+            as_json=as_json,
+            text=f"{key[:16]} is approved; it is answered when asked again",
+        )
+        return
+    waiting = approvals.waiting()
+    lines = [f"{key[:16]}  {_one_line(described)}" for key, described in waiting.items()]
+    emit({"waiting": waiting}, as_json=as_json, text="\n".join(lines) or "nothing waits")
+
+
+@app.command("dry-run")
+def dry_run(
+    home: HomeOption,
+    request: Annotated[Path | None, typer.Option(help="A saved request (one frame).")] = None,
+    sigma: Annotated[
+        float, typer.Option(help="Without --request: the noise of a score request.")
+    ] = SIGMA_SHOWN,
+    clusters: Annotated[int, typer.Option(help="Without --request: its number of centroids.")] = 100,
+    gamma: Annotated[float, typer.Option(help="Without --request: its subsampling rate.")] = 1.0,
+    requester: Annotated[str, typer.Option(help="Who would ask.")] = "first",
+    as_json: JsonOption = False,
+) -> None:
+    """What an incoming request would do and cost. Nothing is answered, spent or written.
+
+    Example:  ecos client dry-run --home hospital --sigma 6.12 --clusters 100
+    """
+    from ecos_core.client.engine import Engine
+
+    engine = Engine(ready_home(home, as_json))
+    message = engine.example(clusters, sigma, gamma) if request is None else _read_request(request)
+    described = engine.preview(message, requester)
+    emit(described, as_json=as_json, text=_one_line(described))
+
+
+def _read_request(path: Path) -> bytes:
+    """A frame as it is sent, or a mailbox's request file."""
+    from ecos_core.client import wire
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read") from error
+    _, arrays = wire.decode(content)
+    return arrays["message"].tobytes() if "message" in arrays else content
+
+
+def _one_line(described: dict[str, Any]) -> str:
+    shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in described["shapes"].items())
+    return (
+        f"{described['operation']} by {described['requester']} ({shapes}): "
+        f"{described['outcome']}; "
+        f"costs epsilon {described['epsilon_release']:.4f}, total {described['epsilon_before']:.4f} -> "
+        f"{described['epsilon_after']:.4f} of {described['epsilon_limit']:g} at delta {described['delta']:g}"
+    )
+
+
+@token_app.command("add")
+def token_add(
+    name: Annotated[str, typer.Argument(help="The requester's name.")],
+    home: HomeOption,
+    token_file: Annotated[Path, typer.Option(help="Where to write the token (mode 600).")],
+    as_json: JsonOption = False,
+) -> None:
+    """Let one more requester ask.
+
+    Example:  ecos client token add cloud-b --home hospital --token-file cloud-b.token
+    """
+    from ecos_core.client.home import open_home
+    from ecos_core.client.keys import write_secret
+
+    store = open_home(home).tokens
+    if token_file.exists():
+        raise InputError(f"{token_file}: there is a file already; choose another name")
+    token = store.add(name)
+    write_secret(token_file, token.encode() + b"\n")
+    emit(
+        {"requester": name, "token_file": str(token_file)},
+        as_json=as_json,
+        text=f"{name}: token in {token_file}",
+    )
+
+
+@token_app.command("revoke")
+def token_revoke(
+    name: Annotated[str, typer.Argument(help="The requester's name.")],
+    home: HomeOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse a requester from the next request on; takes effect in a running service at once.
+
+    Example:  ecos client token revoke cloud-b --home hospital
+    """
+    from ecos_core.client.home import open_home
+
+    open_home(home).tokens.revoke(name)
+    emit({"requester": name, "revoked": True}, as_json=as_json, text=f"{name}: refused from now on")
+
+
+@token_app.command("list")
+def token_list(home: HomeOption, as_json: JsonOption = False) -> None:
+    """Who has a token.
+
+    Example:  ecos client token list --home hospital
+    """
+    from ecos_core.client.home import open_home
+
+    names = [requester.name for requester in open_home(home).tokens.requesters]
+    emit({"requesters": names}, as_json=as_json, text="\n".join(names) or "nobody")
+
+
+@extractor_app.command("add")
+def extractor_add(
+    home: HomeOption,
+    folder: Annotated[
+        Path, typer.Option("--from", help="Folder with extractor.json (LAKE/features/FINGERPRINT).")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Agree on one more extractor and extract the private features with it. Restart the service afterwards.
+
+    Example:  ecos client extractor add --home hospital --from lake/features/3fa9…
+    """
+    from ecos_core.client.home import add_extractor, open_home
+    from ecos_core.client.policy import agree_on_extractor
+
+    opened = open_home(home)
+    extractor = find_extractor("", 0, None, folder)
+    with progress_bar(quiet=as_json) as progress:
+        add_extractor(opened, extractor, progress)
+    agree_on_extractor(home / "policy.yaml", extractor.fingerprint)
+    emit(
+        {"fingerprint": extractor.fingerprint},
+        as_json=as_json,
+        text=f"{extractor.fingerprint}: agreed, features extracted; restart `ecos client serve`",
+    )
+
+
+@policy_app.command("show")
+def policy_show(home: HomeOption, as_json: JsonOption = False) -> None:
+    """The rules in force, checked.
+
+    Example:  ecos client policy show --home hospital
+    """
+    from ecos_core.client.home import open_home
+
+    policy = open_home(home).policy
+    rules = {**policy.model_dump(mode="json"), "most_clusters": policy.most_clusters}
+    emit(rules, as_json=as_json, text="\n".join(f"{name:<24} {value}" for name, value in rules.items()))
+
+
+def ready_home(home: Path, quiet: bool) -> Any:
+    """An opened home with its features finished."""
+    from ecos_core.client.home import check_minimum, complete_features, open_home
+
+    opened = open_home(home)
+    with progress_bar(quiet=quiet) as progress:
+        complete_features(opened, progress)
+    check_minimum(opened)
+    return opened
+
+
+def find_extractor(name: str, image_size: int, weights: str | None, folder: Path | None) -> Any:
+    """The extractor saved in a lake's folder, or a backbone by name."""
+    from ecos_core.features.extractor import load_extractor, load_saved
+
+    if folder is not None:
+        return load_saved(str(folder), weights=weights)
+    return load_extractor(name, image_size=image_size, weights=weights)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import client, client_crash
+
+pytestmark = pytest.mark.integration
+
+
+def test_killed_at_any_write_the_client_keeps_its_promises(tmp_path: Path) -> None:
+    """The first boundaries, one in the middle and the last: each is a service killed by -9 and restarted."""
+    home = client.make_home(tmp_path / "home", client.points(300, client.DIMENSION))
+    outcomes = [
+        client_crash.crash_at(home.path, client.request(boundary, 50.0), client.token_of(home), boundary)
+        for boundary in (0, 1, 3, 5, 7, 9, 11, 12, 13, 14, 15, 60)
+    ]
+    assert [outcome.faults for outcome in outcomes] == [()] * len(outcomes)
+    assert not outcomes[0].finished
+    assert outcomes[-1].finished
+    assert home.open_ledger().verify().releases == len(outcomes)
+
+
+def test_a_planted_fault_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that answers before it commits loses the answer it sent: the check must notice."""
+    from ecos_core.client.engine import Engine
+
+    honest = Engine.answer
+
+    def hasty(self: Engine, message: bytes, requester: str, operation: str | None = None) -> bytes:
+        task = self.check(message, requester, operation)
+        if operation is None:  # the restarted client is honest
+            return honest(self, message, requester)
+        from ecos_core.client import wire
+
+        return wire.encode({"operation": "score"}, task.answer())
+
+    monkeypatch.setattr(Engine, "answer", hasty)
+    home = client.make_home(tmp_path / "home", client.points(300, client.DIMENSION))
+    crash = client_crash.crash_at(home.path, client.request(0, 50.0), client.token_of(home), 99)
+    assert "an answer left that was not spent" in crash.faults
+
+
+def test_every_figure_is_within_its_bar_or_a_timing() -> None:
+    rows = [row for part in (client.wire_size, client.race) for row in part(True)]
+    assert all(row["ok"] for row in rows)

@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ecos_cli.main import app
+from ecos_core.errors import InputError
+from ecos_core.lake.ingest import ingest
+from ecos_core.lake.lake import Lake
+from tests.lake_support import write_pictures
+
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> str:
+    write_pictures(tmp_path / "source", 24, 1)
+    ingest(tmp_path / "source", Lake.create(tmp_path / "lake"))
+    return str(tmp_path / "lake")
+
+
+def test_index_prints_one_json_object_and_a_repeat_changes_nothing(lake: str) -> None:
+    arguments = ["index", "--lake", lake, "--image-size", "32", "--clusters", "3", "--json"]
+    first = json.loads(run(app, arguments, catch_exceptions=False).stdout)
+    assert first["clusters"] == 3 and first["features"] == 24 and first["failures"] == 0
+    assert len(first["fingerprint"]) == 64 and first["dimension"] == 1280
+    assert json.loads(run(app, arguments, catch_exceptions=False).stdout) == first
+
+
+def test_index_says_what_it_made_in_words(lake: str) -> None:
+    arguments = ["index", "--lake", lake, "--image-size", "32", "--projection", "4", "--clusters", "auto"]
+    told = run(app, [*arguments, "--records", "600", "--sigma", "20"], catch_exceptions=False).stdout
+    assert "24 images, 4 numbers each" in told
+    assert "1 clusters of 24 to 24 images" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--clusters", "25"], "more clusters than images"),
+        (["--clusters", "many"], "whole number"),
+        (["--clusters", "auto"], "--records"),
+        (["--clusters", "3", "--extractor", "resnet_5"], "unknown extractor"),
+        (["--clusters", "3", "--image-size", "4"], "--image-size 4"),
+        (["--clusters", "3", "--dtype", "int8"], "float16 or float32"),
+        (["--clusters", "3", "--backend", "cuml", "--image-size", "32"], "unknown k-means backend"),
+    ],
+)
+def test_what_is_wrong_is_said(lake: str, arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(app, ["index", "--lake", lake, *arguments], catch_exceptions=False)
+
+
+def test_no_lake_no_index(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no lake here"):
+        run(app, ["index", "--lake", str(tmp_path)], catch_exceptions=False)
