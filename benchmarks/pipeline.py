@@ -1,6 +1,6 @@
 """Where the time of cluster, score, denoise and choose goes, and that it grows linearly with the lake.
 
-Synthetic features; 1, 2, 4 and 8 times the lake at a fixed number of clusters and a budget of 1 % of it.
+Synthetic features; 1, 2, 4 and 8 times the lake at a fixed number of clusters and a fixed budget.
 The orchestrator's share is not measured here: no flow runs.
 """
 
@@ -22,11 +22,13 @@ EXPONENT_BAR = 1.05
 QUOTAS_BAR_S = 2.0
 
 
-def run(quick: bool = False, rows: int = 25_000, dim: int = 128, clusters: int = 100) -> list[dict[str, Any]]:
+def run(
+    quick: bool = False, rows: int = 250_000, dim: int = 128, clusters: int = 100
+) -> list[dict[str, Any]]:
     """A row a size with its stages, the exponent of growth, and the quotas of 100,000 clusters."""
     if quick:
-        rows, dim, clusters = 2_000, 16, 20
-    results = [_stages(rows * times, dim, clusters) for times in (1, 2, 4, 8)]
+        rows, dim, clusters = 20_000, 16, 5
+    results = [_stages(rows * times, dim, clusters, rows // 100) for times in (1, 2, 4, 8)]
     growing = [row["assign_s"] + row["choose_s"] for row in results]
     exponent = float(np.polyfit(np.log([1, 2, 4, 8]), np.log(growing), 1)[0])
     results.append(
@@ -40,7 +42,7 @@ def run(quick: bool = False, rows: int = 25_000, dim: int = 128, clusters: int =
     return [*results, _quotas()]
 
 
-def _stages(rows: int, dim: int, clusters: int) -> dict[str, Any]:
+def _stages(rows: int, dim: int, clusters: int, budget: int) -> dict[str, Any]:
     points = clustered_rows(rows, dim, clusters)[0]
     marks = [time.perf_counter()]
     sample = points[np.sort(np.random.default_rng(0).permutation(rows)[: POINTS_PER_CENTROID * clusters])]
@@ -52,7 +54,7 @@ def _stages(rows: int, dim: int, clusters: int) -> dict[str, Any]:
     noisy = np.random.default_rng(1).integers(-10, 50, clusters)
     marks.append(time.perf_counter())
     scores = Scores(noisy, 6.0)
-    SAMPLERS["ecos"](pool, rows // 100, scores=scores, config=SamplerConfig(), seed=1)
+    SAMPLERS["ecos"](pool, budget, scores=scores, config=SamplerConfig(), seed=1)
     marks.append(time.perf_counter())
     fit, assign, _, choose = np.diff(marks).tolist()
     return {

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 # Beyond these sizes an even sample stands for all members, so that memory stays within 256 MiB a cluster.
 MOST_REFERENCES = 2048
 MOST_CANDIDATES = 32_768
-_BATCH = 32
+_BATCH = 64
 
 
 def greedy_facility_location(
@@ -73,7 +73,7 @@ def _best(squared: Floats, left: Floats | None, gains: npt.NDArray[np.float64]) 
         totals = squared.sum(axis=1, dtype=np.float64)
         best = int(np.argmin(totals))
         return best, float(totals.max() - totals[best]) + float(squared.max())
-    current = -np.inf
+    current, batch = -np.inf, _BATCH
     fresh = np.zeros(len(gains), dtype=bool)
     while True:
         waiting = np.flatnonzero(~fresh & (gains >= current) & (gains > -np.inf))
@@ -83,11 +83,12 @@ def _best(squared: Floats, left: Floats | None, gains: npt.NDArray[np.float64]) 
         if np.isinf(gains[waiting]).any():
             top = waiting
         else:
-            top = waiting[np.argsort(-gains[waiting], kind="stable")[:_BATCH]]
+            top = waiting[np.argsort(-gains[waiting], kind="stable")[:batch]]
         for start in range(0, len(top), 256):
             part = top[start : start + 256]
             gains[part] = np.maximum(left - squared[part], 0.0).sum(axis=1, dtype=np.float64)
         fresh[top] = True
+        batch *= 2
         current = float(gains[fresh].max())
 
 
