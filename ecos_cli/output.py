@@ -67,6 +67,10 @@ def report_errors() -> Iterator[None]:
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
         sys.exit(EXIT_FAILED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        warn(f"ecos: {where}{error.strerror or error}; put it right and run the same command again")
+        sys.exit(EXIT_FAILED)
 
 
 @contextlib.contextmanager

@@ -44,6 +44,10 @@ def sample(
         list[str] | None, typer.Option(help="Only images of this licence (again for more).")
     ] = None,
     seed: Annotated[int, typer.Option(help="For the samplers that draw.")] = 0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the client's answer, each time.")] = 60,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="PEM file of the authority behind the client's TLS certificate.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Choose a budgeted, diverse subset of a lake that stands in for a client's private images.
@@ -77,7 +81,12 @@ def sample(
             raise InputError(
                 "--token-file is missing: the file with the token that the data owner handed out"
             )
-        content["client"] = {"url": client, "token_file": str(token_file)}
+        content["client"] = {
+            "url": client,
+            "token_file": str(token_file),
+            "timeout_s": timeout,
+            "certificate_authority": str(ca_file) if ca_file else None,
+        }
     result = run(validated(content, SampleConfig, "ecos sample"))
     privacy = result["privacy"] or {}
     cost = (
@@ -108,14 +117,15 @@ def run(config: Any) -> dict[str, Any]:
     from ecos_core.clustering.clustering import Clustering
     from ecos_core.lake.lake import Lake
     from ecos_core.stages.scoring import request_scores
-    from ecos_core.stages.selecting import Choice, check_choice, check_target, needs_scores, select
+    from ecos_core.stages.selecting import Choice, check_choice, check_folder, needs_scores, select
     from ecos_core.storage import Location
 
     opened = Lake.open(config.lake)
     clustering = Clustering.open(opened, config.clustering)
     choice = Choice(config.budget, config.sampler, config.sampling, config.seed)
     check_choice(opened, clustering, choice)
-    check_target(Location.of(config.out), opened, clustering, choice)
+    folder = Location.of(config.out)
+    check_folder(opened, clustering, choice, folder, named=False)
     stored = None
     if needs_scores(config.sampler):
         if config.client is None:
@@ -123,7 +133,7 @@ def run(config: Any) -> dict[str, Any]:
                 f"sampler '{config.sampler}' works from a client's scores: give --client and --token-file"
             )
         stored = request_scores(clustering, config.client, config.privacy, opened.folder("scores"))
-    selected = select(opened, clustering, choice, stored.folder if stored else None, Location.of(config.out))
+    selected = select(opened, clustering, choice, stored.folder if stored else None, folder)
     return {
         "selected": selected.rows,
         "selection": str(selected.folder),

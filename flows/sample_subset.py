@@ -18,6 +18,7 @@ from tasks.sampling import check_before_asking, log_selection, publish_selection
 from tasks.scoring import score_with_client
 
 APPROVAL_TIMEOUT_S = 24 * 3600
+APPROVAL_POLL_S = 3
 
 
 class Approval(RunInput):
@@ -37,6 +38,7 @@ def sample_subset(config: SampleConfig) -> dict[str, Any]:
     check_before_asking(
         config.lake,
         clustering,
+        config.out,
         budget=config.budget,
         sampler=config.sampler,
         config=config.sampling,
@@ -80,6 +82,7 @@ def ask_for_approval(config: SampleConfig) -> None:
     answer = pause_flow_run(
         wait_for_input=Approval.with_initial_data(description=text),
         timeout=APPROVAL_TIMEOUT_S,
+        poll_interval=APPROVAL_POLL_S,
         key="approve-spend",
     )
     if not answer.approve:

@@ -17,7 +17,7 @@ from ecos_core.reporting.montage import contact_sheet
 from ecos_core.reporting.style import png
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.sampling.store import read_selection
-from ecos_core.stages.selecting import Choice, check_choice, publish_latest, select
+from ecos_core.stages.selecting import Choice, check_choice, check_folder, publish_latest, select
 from ecos_core.storage import Location
 from ecos_core.training.data import image_bytes, read_rows
 from tasks.artifacts import show_link, show_picture, show_table
@@ -59,11 +59,13 @@ def select_subset(
 
 @task(name="check choice", cache_policy=NO_CACHE)
 def check_before_asking(
-    lake: str, clustering_id: str, *, budget: int, sampler: str, config: SamplerConfig, seed: int
+    lake: str, clustering_id: str, out: str, *, budget: int, sampler: str, config: SamplerConfig, seed: int
 ) -> None:
-    """Fail in the first second, before privacy is spent, on what could not be chosen."""
+    """Fail in the first second, before privacy is spent, on what could not be chosen or kept."""
     opened = Lake.open(lake)
-    check_choice(opened, Clustering.open(opened, clustering_id), Choice(budget, sampler, config, seed))
+    clustering, choice = Clustering.open(opened, clustering_id), Choice(budget, sampler, config, seed)
+    check_choice(opened, clustering, choice)
+    check_folder(opened, clustering, choice, Location.of(out), named=True)
 
 
 @task(name="publish selection", cache_policy=NO_CACHE)

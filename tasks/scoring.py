@@ -45,5 +45,25 @@ def score_with_client(
     clustering = Clustering.open(opened, clustering_id)
     stored = scoring.request_scores(clustering, client, privacy, opened.folder("scores"))
     account = stored.privacy
-    show_table("privacy account", [account], "What this release cost, and the client's total after it")
+    show_table(
+        "privacy account", account_rows(account), "What this release cost, and the client's total after it"
+    )
     return {"scores": str(stored.folder), "privacy": account, "seconds": time.perf_counter() - began}
+
+
+def account_rows(account: dict[str, Any]) -> list[dict[str, Any]]:
+    """The account as a table that reads from top to bottom."""
+    named = {
+        "epsilon of this release": account["epsilon_release"],
+        "epsilon in all so far": account["epsilon"],
+        "epsilon in all so far, by autodp": account["epsilon_autodp"],
+        "delta": account["delta"],
+        "noise (sigma)": account["sigma"],
+        "sensitivity": account["sensitivity"],
+        "adjacency": account["adjacency"],
+        "share of the records asked (gamma)": account["gamma"],
+    }
+    return [
+        {"quantity": name, "value": f"{value:.4g}" if isinstance(value, float) else str(value)}
+        for name, value in named.items()
+    ]

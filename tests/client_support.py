@@ -58,7 +58,7 @@ def token_of(home: Home) -> str:
 @contextmanager
 def serving(home: Home, **options: Any) -> Iterator[str]:
     """The HTTP service of ``home`` in a thread, on a free port of loopback; yields its address."""
-    config = uvicorn.Config(create_app(Engine(home)), port=0, log_level="error", **options)
+    config = uvicorn.Config(create_app(Engine(home)), **{"port": 0, "log_level": "error", **options})
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -48,7 +48,7 @@ def planned(privacy: PrivacyConfig) -> Plan:
 
 
 def connect(client: ClientConfig) -> ClientConnection:
-    """A connection with the token of the file. Raises InputError when the file cannot be read."""
+    """A connection with the token of the file. Raises InputError when a file cannot be read."""
     path = Path(client.token_file).expanduser()
     try:
         token = path.read_text().strip()
@@ -56,7 +56,13 @@ def connect(client: ClientConfig) -> ClientConnection:
         raise InputError(
             f"{path}: the token file cannot be read ({error.strerror}); the data owner hands it out"
         ) from error
-    return ClientConnection(client.url, token)
+    authority = client.certificate_authority
+    return ClientConnection(
+        client.url,
+        token,
+        authority=Path(authority).expanduser() if authority else None,
+        timeout_s=client.timeout_s,
+    )
 
 
 def request_scores(

@@ -65,16 +65,27 @@ def check_choice(lake: Lake, clustering: Clustering, choice: Choice) -> None:
         )
 
 
-def check_target(folder: Location, lake: Lake, clustering: Clustering, choice: Choice) -> None:
-    """Before privacy is spent: raises InputError when ``folder`` cannot be written or holds another selection."""
-    if not (folder / "manifest.json").exists():
-        probe = folder / "writable"
-        probe.write_bytes(b"")
-        probe.remove()
+def check_folder(
+    lake: Lake, clustering: Clustering, choice: Choice, folder: Location, *, named: bool
+) -> None:
+    """Before privacy is spent: raises InputError where the answer or the selection could not be kept."""
+    for place in (lake.folder("scores"), folder):
+        probe = place / ".tmp-probe"
+        try:
+            probe.write_bytes(b"")
+            probe.remove()
+        except OSError as error:
+            raise InputError(
+                f"{place}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
+    if named or not (folder / "manifest.json").exists():
         return
-    manifest = read_manifest(folder, KIND)
-    parameters = {**choice.parameters(), **_pool(lake, clustering, choice)[1]}
-    if manifest.inputs["clustering"] != clustering.id or manifest.parameters != parameters:
+    held = read_manifest(folder, KIND)
+    known = {**held.inputs, **_inputs_without_scores(clustering)}
+    if held.inputs != known or held.parameters != {
+        **choice.parameters(),
+        **_pool(lake, clustering, choice)[1],
+    }:
         raise InputError(f"{folder}: holds another selection, which is kept; choose another folder")
 
 
@@ -117,11 +128,7 @@ def select(
 def _inputs(
     clustering: Clustering, choice: Choice, scores: Location | None
 ) -> tuple[dict[str, str], Scores | None]:
-    inputs = {
-        "clustering": clustering.id,
-        "extractor": clustering.fingerprint,
-        "lake": clustering.snapshot_id,
-    }
+    inputs = _inputs_without_scores(clustering)
     if not needs_scores(choice.sampler):
         return inputs, None
     if scores is None:
@@ -130,6 +137,14 @@ def _inputs(
     if stored.manifest.inputs["clustering"] != clustering.id:
         raise InputError(f"{scores}: these scores answer another clustering; ask the client for this one")
     return {**inputs, "scores": stored.manifest.digest}, values
+
+
+def _inputs_without_scores(clustering: Clustering) -> dict[str, str]:
+    return {
+        "clustering": clustering.id,
+        "extractor": clustering.fingerprint,
+        "lake": clustering.snapshot_id,
+    }
 
 
 def selection_name(choice: Choice, inputs: dict[str, str], parameters: dict[str, Any]) -> str:
