@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.clustering.assignment import nearest
-from ecos_core.clustering.backends import BackendName, FitOptions, choose_backend
+from ecos_core.clustering.backends import Backend, BackendName, FitOptions, choose_backend
 from ecos_core.errors import InputError
 
 POINTS_PER_CENTROID = 256
 # Above this many points a cluster cannot have lost its last member in the last step of a converging run.
 CHECK_EMPTY_BELOW = 65_536
 ROUNDS_TO_FILL = 10
+# More clusters than this are fitted in two levels.
+FLAT_CLUSTERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,50 @@ def fit_kmeans(
     _check(sample, clusters, iterations, spherical)
     chosen = choose_backend(backend)
     options = FitOptions(clusters, seed, iterations, spherical)
-    vectors, inertia = chosen.fit(sample, options)
+    if clusters > FLAT_CLUSTERS:
+        vectors, inertia = _fit_two_levels(sample, options, chosen)
+    else:
+        vectors, inertia = chosen.fit(sample, options)
     if len(sample) < CHECK_EMPTY_BELOW:
         vectors = _fill_empty(sample, vectors)
     if not np.isfinite(vectors).all():
         raise InputError(f"k-means by {chosen.name} gave NaN or infinity: check the features' scale")
     return Centroids(vectors, inertia / len(sample), chosen.name, chosen.device, chosen.reason)
+
+
+def _fit_two_levels(
+    sample: NDArray[np.float32], options: FitOptions, backend: Backend
+) -> tuple[NDArray[np.float32], float]:
+    """sqrt(R) coarse clusters, each split into its share of the R by its number of points.
+
+    The work is n sqrt(R) instead of n R products an iteration; the price is a larger inertia: on a smooth
+    cloud within 20 % of the flat fit, on few well-separated groups it can be several times as large. Shares
+    are by largest remainder, at least one and never more than the points there are.
+    """
+    coarse, _ = backend.fit(sample, replace(options, clusters=round(options.clusters**0.5)))
+    groups, _ = nearest(sample, coarse)
+    sizes = np.bincount(groups, minlength=len(coarse))
+    shares = _shares(sizes, options.clusters)
+    parts, inertia = [], 0.0
+    for group in np.flatnonzero(shares):
+        points = np.ascontiguousarray(sample[groups == group])
+        vectors, squares = backend.fit(points, replace(options, clusters=int(shares[group])))
+        parts.append(vectors)
+        inertia += squares
+    return np.concatenate(parts), inertia
+
+
+def _shares(sizes: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    """Divide ``total`` <= sum of ``sizes`` in proportion: 1..size for every size above 0, summing to
+    ``total``."""
+    exact = sizes * (total / sizes.sum())
+    shares = np.clip(np.floor(exact).astype(np.int64), np.minimum(sizes, 1), sizes)
+    while (left := total - int(shares.sum())) != 0:
+        room = shares < sizes if left > 0 else shares > 1
+        wanted = np.where(room, (exact - shares) * np.sign(left), -np.inf)
+        chosen = np.argsort(-wanted, kind="stable")[: min(abs(left), int(room.sum()))]
+        shares[chosen] += np.sign(left)
+    return shares
 
 
 def _check(sample: NDArray[np.float32], clusters: int, iterations: int, spherical: bool) -> None:

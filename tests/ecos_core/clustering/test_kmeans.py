@@ -2,8 +2,10 @@ import logging
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ecos_core.clustering import backends
+from ecos_core.clustering import backends, kmeans
 from ecos_core.clustering.assignment import nearest
 from ecos_core.clustering.backends import choose_backend
 from ecos_core.clustering.kmeans import fit_kmeans
@@ -134,3 +136,25 @@ def test_a_gpu_that_is_gone_is_an_error_not_a_slow_run() -> None:
 
     with pytest.raises(InputError, match="no GPU"):
         fit(blobs(100), FitOptions(5, 0), "cuda")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_many_clusters_are_fitted_in_two_levels(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = np.random.default_rng(0).normal(size=(4000, 8)).astype(np.float32)
+    flat = fit_kmeans(sample, 100, seed=0, backend=backend)  # type: ignore[arg-type]
+    monkeypatch.setattr(kmeans, "FLAT_CLUSTERS", 50)
+    nested = fit_kmeans(sample, 100, seed=0, backend=backend)  # type: ignore[arg-type]
+    ids, distances = nearest(sample, nested.vectors)
+    assert len(np.unique(ids)) == len(nested) == 100
+    assert (distances.astype(np.float64) ** 2).mean() < 1.2 * flat.inertia
+    assert nested.digest == fit_kmeans(sample, 100, seed=0, backend=backend).digest  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.data())
+def test_shares_sum_and_stay_in_bounds(sizes: list[int], data: st.DataObject) -> None:
+    array = np.array([*sizes, 1])
+    total = data.draw(st.integers(int((array > 0).sum()), int(array.sum())))
+    shares = kmeans._shares(array, total)
+    assert shares.sum() == total
+    assert (shares <= array).all() and (shares[array > 0] >= 1).all() and (shares[array == 0] == 0).all()
