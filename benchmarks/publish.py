@@ -66,6 +66,8 @@ def client_labels(name: str) -> str:
 SECTIONS: dict[str, Callable[[str], str]] = {
     "pacs_128": accuracy_table,
     "pacs_128 headlines": lambda _: headlines("pacs_128"),
+    "digits": accuracy_table,
+    "digits headlines": lambda _: headlines("digits"),
     "client_labels": client_labels,
 }
 
