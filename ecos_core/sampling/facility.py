@@ -80,11 +80,8 @@ def _best(squared: Floats, left: Floats | None, gains: npt.NDArray[np.float64]) 
         if len(waiting) == 0:
             best = int(np.argmax(np.where(fresh, gains, -np.inf)))
             return best, float(gains[best])
-        top = (
-            waiting
-            if np.isinf(gains[waiting]).any()
-            else waiting[np.argsort(-gains[waiting], kind="stable")[:batch]]
-        )
+        unknown = np.isinf(gains[waiting]).any()
+        top = waiting if unknown else waiting[np.argsort(-gains[waiting], kind="stable")[:batch]]
         for start in range(0, len(top), 256):
             part = top[start : start + 256]
             gains[part] = np.maximum(left - squared[part], 0.0).sum(axis=1, dtype=np.float64)
