@@ -23,7 +23,7 @@ import numpy as np
 
 from ecos_core.errors import EcosError, InputError
 from ecos_core.privacy.events import GaussianEvent, common_adjacency, merge_events
-from ecos_core.privacy.loss import compose_losses, epsilon_of
+from ecos_core.privacy.loss import compose_losses, epsilon_of, shape_margin
 from ecos_core.privacy.renyi import epsilon_paper as _renyi_paper
 from ecos_core.privacy.renyi import epsilon_renyi, renyi_parts
 
@@ -69,19 +69,22 @@ def expected_autodp(events: Sequence[GaussianEvent], exact: float, delta: float)
     """The range in which autodp's epsilon must lie, given the exact one.
 
     Below: what separates the continuous from the discrete Gaussian, an epsilon 0.9 % too low at sigma 2 and
-    about 4 % at 1, falling with 1 / sigma^2 (under sigma 1 they are different mechanisms and only the
-    order of magnitude is checked). Above: nothing without subsampling; with it what Renyi accounting
-    loses, which is computed here once more (autodp searches the orders less well where epsilon is below
-    0.001).
+    up to about 10 % either way at 1 and small delta, falling with 1 / sigma^2 (under sigma 1 they are different
+    mechanisms and only the order of magnitude is checked), and the margin on sensitivities above sqrt(3). Above:
+    nothing without subsampling; with it what Renyi accounting loses, which is computed here once more (autodp
+    searches the orders less well where epsilon is below 0.001).
     """
     if not events:
         return 0.0, 0.0
     finest = min(event.sigma for event in events)
-    gap = 0.003 + 0.05 / finest**2 if finest >= 1.0 else 0.5
+    lattice = 0.003 + 0.15 / finest**2
+    # A margin of m on the sensitivity is one of up to 2 m, and a little, on epsilon.
+    margin = max(2.2 * shape_margin(event) for event in events)
+    below, beyond = (lattice + margin, lattice) if finest >= 1.0 else (0.5, 2.0)
     above, slack = exact, 1e-5
     if any(event.gamma < 1.0 for event in events):
         above, slack = max(exact, epsilon_renyi(merge_events(events), delta)), 1e-3
-    return exact * (1.0 - gap) - 1e-5, above * (1.0 + gap if finest >= 1.0 else 3.0) + slack
+    return exact * (1.0 - below) - 1e-5, above * (1.0 + beyond) + slack
 
 
 def epsilon_exact(events: Sequence[GaussianEvent], delta: float) -> float:

@@ -35,29 +35,31 @@ UNIT_CELLS = 3
 SHAPE_MARGIN = 0.12
 
 
-def unshifted_losses(sigma: float, square: int) -> tuple[Floats, Floats]:
-    """log(density with the record / density without) and its probability without, for a squared shift
-    ``square``.
+def shift_losses(sigma: float, square: int) -> tuple[Floats, Floats, Floats]:
+    """log(density with the record / density without), and the probability of each value without and with it.
 
-    With unit changes in ``square`` cells the ratio is (sum of their noises - square / 2) / sigma^2: a
-    function of one integer. Larger shifts are taken along one coordinate with the margin of
-    ``SHAPE_MARGIN``.
+    ``square`` is the squared shift. With unit changes in that many cells the ratio is (sum of their noises -
+    square / 2) / sigma^2: a function of one integer. Larger shifts are taken along one coordinate with the margin
+    of ``SHAPE_MARGIN``.
     """
-    bound = math.ceil(TAIL_SIGMAS * sigma) + 1
-    noise = np.arange(-bound, bound + 1, dtype=np.float64)
-    law = np.exp(-0.5 * (noise / sigma) ** 2)
-    law /= law.sum()
-    if square <= UNIT_CELLS:
-        total = law
-        for _ in range(square - 1):
-            total = _convolve(total, law)
-        sums = np.arange(len(total), dtype=np.float64) - (len(total) - 1) // 2
-        ratio, law = (sums - 0.5 * square) / sigma**2, total
-    else:
+    reach = math.ceil(TAIL_SIGMAS * sigma)
+    if square > UNIT_CELLS:
         shift = math.sqrt(square) * (1.0 + SHAPE_MARGIN / sigma**2)
-        ratio = (shift * noise - 0.5 * shift**2) / sigma**2
-    kept = law > 0.0
-    return ratio[kept], law[kept]
+        noise = np.arange(-reach, reach + math.ceil(shift) + 1, dtype=np.float64)
+        return (shift * noise - 0.5 * shift**2) / sigma**2, _law(noise, sigma), _law(noise - shift, sigma)
+    one = _law(np.arange(-reach, reach + 1, dtype=np.float64), sigma)
+    total = one
+    for _ in range(square - 1):
+        total = _convolve(total, one)
+    sums = np.arange(len(total) + square, dtype=np.float64) - (len(total) - 1) // 2
+    nothing = np.zeros(square)
+    return (sums - 0.5 * square) / sigma**2, np.append(total, nothing), np.append(nothing, total)
+
+
+def _law(noise: Floats, sigma: float) -> Floats:
+    """The discrete Gaussian at ``noise``."""
+    weights: Floats = np.exp(-0.5 * (noise / sigma) ** 2)
+    return weights / weights.sum()
 
 
 def _convolve(first: Floats, second: Floats) -> Floats:
@@ -74,11 +76,10 @@ def subsampled_losses(sigma: float, square: int, gamma: float, *, removing: bool
     Removing: (1 - gamma) f + gamma f shifted against f, drawn from the first. Adding: f against the mixture,
     drawn from f (Zhu, Dong, Wang, AISTATS 2022, theorem 11).
     """
-    ratio, law = unshifted_losses(sigma, square)
+    ratio, without, present = shift_losses(sigma, square)
     mixed = ratio if gamma == 1.0 else np.logaddexp(math.log1p(-gamma), math.log(gamma) + ratio)
-    if not removing:
-        return -mixed, law
-    return mixed, law * np.exp(mixed)
+    losses, law = (mixed, (1.0 - gamma) * without + gamma * present) if removing else (-mixed, without)
+    return losses[law > 0.0], law[law > 0.0]
 
 
 def on_grid(losses: Floats, law: Floats, interval: float) -> DensePLDPmf:
@@ -99,15 +100,15 @@ def on_grid(losses: Floats, law: Floats, interval: float) -> DensePLDPmf:
 
 
 def grid_interval(events: tuple[GaussianEvent, ...]) -> float:
-    """Interval of the common grid: fine for the spread of each event's loss and of the whole, bounded in
-    length.
+    """Interval of the common grid, a power of two, such that discretising overstates epsilon by less than 1e-4.
 
-    One loss spreads by about gamma * sensitivity / sigma. An interval of a 64th of that overstates epsilon by
-    less than 1e-4 (2e-5 was the most seen against a grid 30 times finer). Rounded down to a power of two.
+    One loss spreads by about gamma * sensitivity / sigma, all of them by the root of their squares' sum. Splitting an
+    atom adds at most interval^2 / 4 to the variance, so n releases at a 64th of spread / sqrt(n) add 6e-5 of it.
     """
-    spreads = [event.gamma * event.sensitivity / event.sigma for event in events]
-    whole = math.sqrt(sum(event.count * spread**2 for event, spread in zip(events, spreads, strict=True)))
-    finest = max(whole * 3e-5, min(whole * 3e-3, min(spreads) / 64.0))
+    releases = sum(event.count for event in events)
+    squares = sum(event.count * (event.gamma * event.sensitivity / event.sigma) ** 2 for event in events)
+    spread = math.sqrt(squares)
+    finest = spread * min(max(1.0 / (64.0 * math.sqrt(releases)), 3e-5), 3e-3)
     longest = max(_longest_loss(event) for event in events)
     return float(2.0 ** math.floor(math.log2(max(finest, longest / MAX_GRID))))
 
@@ -130,14 +131,23 @@ def compose_losses(events: tuple[GaussianEvent, ...]) -> tuple[DensePLDPmf, Dens
     return _compose_all([part[0] for part in parts]), removing
 
 
+def sides(event: GaussianEvent) -> tuple[int, bool]:
+    """The squared change by one record, and whether one leaves while another comes, each with that change."""
+    square = event.squared_sensitivity
+    both = event.adjacency is Adjacency.REPLACE and square % 2 == 0
+    return (square // 2 if both else square), both
+
+
+def shape_margin(event: GaussianEvent) -> float:
+    """What is added to the sensitivity (relative) since the cells that change are not known."""
+    return 0.0 if sides(event)[0] <= UNIT_CELLS else SHAPE_MARGIN / event.sigma**2
+
+
 def _event_losses(event: GaussianEvent, interval: float) -> tuple[DensePLDPmf, DensePLDPmf]:
     """Adding and removing. Replacing on disjoint cells is both at once: the densities are products, so
     the loss is the sum of that of the record that leaves and that of the one that comes, and it is
     symmetric."""
-    square = event.squared_sensitivity
-    both = event.adjacency is Adjacency.REPLACE and square % 2 == 0
-    if both:
-        square //= 2
+    square, both = sides(event)
     removing = on_grid(*subsampled_losses(event.sigma, square, event.gamma, removing=True), interval)
     adding = removing
     if event.gamma < 1.0:

@@ -236,6 +236,18 @@ def test_the_accountants_agree_on_whatever_happened(events: list[GaussianEvent],
     assert spend.epsilon <= epsilon_paper(events, delta) * 1.02 + 1e-6
 
 
+@pytest.mark.parametrize(
+    ("sigma", "square"), [(1.0, 1000), (2.0, 400), (1.5, 8), (5.0, 65_536), (0.06, 1), (0.2, 3)]
+)
+@pytest.mark.parametrize("gamma", [1.0, 0.5])
+def test_hardly_any_noise_is_priced_too(sigma: float, square: int, gamma: float) -> None:
+    """Where the two data sets hardly overlap; replacing after sampling counts half of the square only."""
+    for adjacency in Adjacency:
+        event = GaussianEvent(sigma, math.sqrt(square), adjacency, gamma)
+        assert epsilon_exact([event], DELTA) > 0.2 * square / sigma**2
+        account([event, event, histogram_event(20, adjacency)], DELTA)
+
+
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 @pytest.mark.parametrize("gamma", [1.0, 0.8])
 def test_a_wrong_accountant_is_noticed(monkeypatch: pytest.MonkeyPatch, factor: float, gamma: float) -> None:
