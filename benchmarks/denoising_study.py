@@ -20,7 +20,6 @@ from benchmarks.accuracy import default_home
 from benchmarks.grid import Grid, ImageSet, Job, JobData, planned_sigma
 from benchmarks.pacs import DOMAINS, prepare
 from ecos_core.progress import Progress, ProgressSink, silent
-from ecos_core.sampling.by_score import denoised
 from ecos_core.sampling.moments import INTEGER_SCALE, moment_query, scores_from_moments
 from ecos_core.sampling.rounds import refine, sigma_of_each_round
 from ecos_core.sampling.samplers import SAMPLERS, SamplerConfig, Scores, Selection
@@ -233,31 +232,3 @@ def auto_clusters(records: int, sigma: float, images: int) -> int:
     """R with records / (R sigma) = ``AUTO_RATIO``, from 10 to one cluster for 20 images."""
     most = images // 20
     return most if sigma == 0 else min(max(round(records / (AUTO_RATIO * sigma)), 10), most)
-
-
-def proximity_rows(
-    images: ImageSet, seeds: Sequence[int], clients: Sequence[str], draws: int = 3
-) -> list[dict[str, Any]]:
-    """The label-free grid: total variation between the client's true and estimated shares, in [0, 1]."""
-    found: dict[tuple[int, float | None, str], list[float]] = {}
-    for seed in seeds:
-        for client in clients:
-            split = _Split(images, client, seed)
-            for clusters in CLUSTERS:
-                data = split.data("id+ood", clusters)
-                true = np.bincount(data.votes, minlength=clusters) / len(data.votes)
-                for epsilon in EPSILONS[:-1]:
-                    sigma = planned_sigma(epsilon, DELTA) if epsilon else 0.0
-                    for draw in range(draws):
-                        rng = np.random.default_rng([seed, clusters, draw])
-                        scores = histogram(data.votes, clusters, sigma, rng)
-                        for method in ("empirical_bayes", "clip", "threshold", "lake_prior", "simplex"):
-                            config = SamplerConfig.model_validate({"denoise": method})
-                            estimate = denoised(data.pool, scores, config)
-                            shares = estimate / estimate.sum() if estimate.sum() > 0 else true * 0
-                            distance = 0.5 * float(np.abs(shares - true).sum())
-                            found.setdefault((clusters, epsilon, method), []).append(distance)
-    return [
-        {"clusters": r, "epsilon": e, "denoise": m, "total_variation": round(float(np.mean(v)), 4)}
-        for (r, e, m), v in found.items()
-    ]

@@ -61,7 +61,7 @@ def bench(
         result = run(**arguments, **_data(run, name, data_root, folder), **listening)
     rows = rows_of(result)
     machine = machine_description()
-    if save and not quick:
+    if save and not quick and not isinstance(result, Mapping):  # a mapping's benchmark keeps its own
         where = save_rows(folder / "results" / f"{name}.json", name, rows, machine)
         warn(f"results kept in {where}")
     failed = [row for row in rows if row.get("ok") is False]

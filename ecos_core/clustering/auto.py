@@ -1,10 +1,11 @@
-"""How many clusters: R follows the signal to noise n / (R sigma), which should be about 1 to 3."""
+"""How many clusters: R follows the signal to noise n / (R sigma), which should be about 1 to 3;
+the study in docs/study.md supports 1."""
 
 from __future__ import annotations
 
 from ecos_core.errors import InputError
+from ecos_core.privacy.planner import SIGNAL_TO_NOISE
 
-SIGNAL_TO_NOISE = 1.5
 FEWEST = 10
 MOST = 10_000
 # A cluster needs a few images to choose from.
@@ -12,7 +13,7 @@ IMAGES_PER_CLUSTER = 20
 
 
 def choose_clusters(images: int, records: int | None, sigma: float | None) -> int:
-    """R with ``records / (R sigma)`` at 1.5, within 10 and 10,000, and at least 20 lake images a cluster.
+    """R with ``records / (R sigma)`` at 1, within 10 and 10,000, and at least 20 lake images a cluster.
 
     ``images``: rows of the lake. ``records``: the order of magnitude that the client states, never a count
     made for the server. ``sigma``: the planned noise (standard deviation) of a score; 0 means none. Raises

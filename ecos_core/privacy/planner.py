@@ -15,7 +15,7 @@ SIGMA_PRECISION = 1e-4
 # The paper's Poisson sampling rate.
 PAPER_GAMMA = 0.8
 # Records per cluster and sigma at which the scores carry most for the budget (1 to 3 is good).
-SIGNAL_TO_NOISE = 2.0
+SIGNAL_TO_NOISE = 1.0
 
 
 @dataclass(frozen=True)

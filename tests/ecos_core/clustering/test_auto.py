@@ -1,7 +1,8 @@
 import pytest
 
-from ecos_core.clustering.auto import SIGNAL_TO_NOISE, choose_clusters
+from ecos_core.clustering.auto import choose_clusters
 from ecos_core.errors import InputError
+from ecos_core.privacy.planner import SIGNAL_TO_NOISE
 
 
 @pytest.mark.parametrize(("records", "sigma"), [(1000, 6.12), (1000, 31.0), (100_000, 6.12), (10_000, 50.0)])
