@@ -7,6 +7,7 @@ linear probe's on the client's test images. Finished cells are kept, so a run th
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -34,7 +35,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of the study. ``clusters`` None: from the signal to noise; ``epsilon`` None: no noise."""
+    """One line of the study, in a ``group`` that is one table.
+
+    ``clusters`` None: from the signal to noise; ``epsilon`` None: no noise.
+    """
 
     group: str
     epsilon: float | None
@@ -55,20 +59,25 @@ class Setting:
 def settings() -> Iterator[Setting]:
     """All lines, the most telling first."""
     for epsilon in (0.1, 0.582, None):
-        for diversity in ("facility", "k_center"):
-            for power in (0.5, 0.75, 1.0):
-                yield Setting("choice and power", epsilon, diversity=diversity, power=power)
+        yield from (Setting("choice", epsilon, diversity=choice) for choice in ("facility", "k_center"))
     for epsilon in (0.1, 0.582, None):
-        yield from (Setting("clusters", epsilon, clusters, power=0.75) for clusters in (10, 30, 100, 300))
+        yield from (Setting("power", epsilon, power=power) for power in (0.5, 0.75, 1.0))
+    for epsilon in (0.1, 0.582, None):
+        yield from (
+            Setting("clusters", epsilon, clusters, power=0.75) for clusters in (10, 30, 100, 300, None)
+        )
     for epsilon in (0.1, 0.582):
-        for scheme in ("two rounds", "moments 8", "moments 32"):
-            yield Setting("queries", epsilon, scheme=scheme, power=0.75)
-        for denoise in ("clip", "threshold", "lake_prior", "simplex"):
+        yield Setting("queries", epsilon, power=0.75)
+        yield Setting("queries", epsilon, scheme="two rounds", power=0.75)
+        for scheme in ("moments 8", "moments 32"):
+            yield Setting("queries", epsilon, 300, scheme=scheme, power=0.75)
+        for denoise in ("empirical_bayes", "clip", "threshold", "lake_prior", "simplex"):
             yield Setting("denoising", epsilon, denoise=denoise, power=0.75)
         yield Setting("denoising", epsilon, weighting="ratio", power=0.75)
     for pool in ("id+ood", "ood"):
         for sampler in ("random", "k_center"):
-            yield Setting("others", None, clusters=100, scheme=sampler, pool=pool, budgets=(100, 300, 1000))
+            group = "others" if pool == "id+ood" else "no image in the lake"
+            yield Setting(group, None, clusters=100, scheme=sampler, pool=pool, budgets=(100, 300, 1000))
     for epsilon in (0.1, 0.582):
         for diversity, power in (("facility", 0.75), ("k_center", 1.0)):
             yield Setting("no image in the lake", epsilon, pool="ood", diversity=diversity, power=power)
@@ -100,9 +109,9 @@ def run(
 
 
 def summarise(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over clients and seeds; ``error`` is the standard error of the mean."""
+    """Means over the splits that all lines of a group have; ``error`` is the standard error of the mean."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for cell in cells:
+    for cell in common_splits(cells):
         groups.setdefault(json.dumps([cell["setting"], cell["budget"]], sort_keys=True), []).append(cell)
     rows = []
     for members in groups.values():
@@ -114,21 +123,53 @@ def summarise(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def common_splits(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cells of the clients and seeds that every line of their group was measured on."""
+    measured: dict[str, dict[str, set[tuple[str, int]]]] = {}
+    for cell in cells:
+        lines = measured.setdefault(cell["setting"]["group"], {})
+        line = json.dumps(cell["setting"], sort_keys=True)
+        lines.setdefault(line, set()).add((cell["client"], cell["seed"]))
+    common = {group: set.intersection(*lines.values()) for group, lines in measured.items()}
+    return [cell for cell in cells if (cell["client"], cell["seed"]) in common[cell["setting"]["group"]]]
+
+
+def finished_cells(
+    digest: str, home: Path, seeds: Sequence[int], clients: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What is measured so far, without measuring more."""
+    cells = []
+    for client, seed, setting in itertools.product(clients, seeds, settings()):
+        path = _cell_path(home / "bench" / "study", digest, client, seed, setting)
+        if path.exists():
+            cells += _read_cells(path, client, seed, setting)
+    return cells
+
+
+def _cell_path(folder: Path, digest: str, client: str, seed: int, setting: Setting) -> Path:
+    asked = {name: value for name, value in asdict(setting).items() if name != "group"}
+    key = sha256_hex(canonical_json([VERSION, digest, client, seed, asked]))
+    return folder / f"{key[:24]}.json"
+
+
+def _read_cells(path: Path, client: str, seed: int, setting: Setting) -> list[dict[str, Any]]:
+    names = {"setting": asdict(setting), "client": client, "seed": seed}
+    found = json.loads(path.read_text())
+    return [{**names, "budget": int(budget), "accuracy": value} for budget, value in found.items()]
+
+
 def _job_cells(
     images: ImageSet, client: str, seed: int, chosen: Sequence[Setting], home: Path
 ) -> list[dict[str, Any]]:
     split = _Split(images, client, seed)
     cells = []
     for setting in chosen:
-        key = sha256_hex(canonical_json([VERSION, images.digest, client, seed, asdict(setting)]))
-        path = home / f"{key[:24]}.json"
+        path = _cell_path(home, images.digest, client, seed, setting)
         if not path.exists():
             found = split.measure(setting)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(found))
-        for budget, accuracy in json.loads(path.read_text()).items():
-            names = {"setting": asdict(setting), "client": client, "seed": seed}
-            cells.append({**names, "budget": int(budget), "accuracy": accuracy})
+        cells += _read_cells(path, client, seed, setting)
     return cells
 
 

@@ -30,7 +30,7 @@ HOW_TO_GET_IT = (
 
 
 def run(
-    data_root: Path,
+    data_root: Path | None = None,
     *,
     pools: tuple[str, ...] = POOLS,
     clients: tuple[str, ...] = DOMAINS,
@@ -56,7 +56,7 @@ def run(
     InputError where PACS is not.
     """
     home = default_home() if home == Path() else home
-    features = prepare(Path(data_root), home, image_size=image_size, progress=progress)
+    features = prepare(data_root, home, image_size=image_size, progress=progress)
     grid = make_grid(
         pools=pools,
         clients=clients,
@@ -74,8 +74,12 @@ def run(
     )
 
 
-def prepare(data_root: Path, home: Path, *, image_size: int = 128, progress: ProgressSink = silent) -> Path:
+def prepare(
+    data_root: Path | None, home: Path, *, image_size: int = 128, progress: ProgressSink = silent
+) -> Path:
     """The features of all images. Raises InputError where PACS is not."""
+    if data_root is None:
+        raise InputError(f"benchmark pacs: name a folder with --data-root and {HOW_TO_GET_IT}")
     source = find(data_root)
     images = read_tree(source, DOMAINS) if source.is_dir() else read_tar(source)
     return feature_file("pacs", images, home, image_size=image_size, progress=progress)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecos_cli.output import EXIT_FAILED, JsonOption, emit, finite, warn
+from ecos_cli.output import EXIT_FAILED, JsonOption, emit, finite, progress_bar, warn
 from ecos_core.errors import InputError
 
 app = typer.Typer(add_completion=False)
@@ -56,14 +56,23 @@ def bench(
         raise InputError(f"benchmark '{name}': choose from {', '.join(runnable)}")
     run = _load(folder, name)
     arguments = {"quick": quick, **extra_arguments(run, name, context.args)}
-    rows = rows_of(run(**arguments, **_data(run, name, data_root, folder)))
+    with progress_bar(quiet=as_json) as sink:
+        listening = {"progress": sink} if "progress" in inspect.signature(run).parameters else {}
+        result = run(**arguments, **_data(run, name, data_root, folder), **listening)
+    rows = rows_of(result)
     machine = machine_description()
     if save and not quick:
         where = save_rows(folder / "results" / f"{name}.json", name, rows, machine)
         warn(f"results kept in {where}")
     failed = [row for row in rows if row.get("ok") is False]
     report = {"benchmark": name, "quick": quick, "machine": machine, "rows": rows, "ok": quick or not failed}
-    emit(report, as_json=as_json, text=f"{render(rows)}\n\nmachine: {machine['summary']}")
+    more = (
+        {key: value for key, value in result.items() if key != "rows"} if isinstance(result, Mapping) else {}
+    )
+    table = str(more.pop("text", "")) or render(rows)
+    where_to_look = [f"{key}: {value}" for key, value in more.items()]
+    text = "\n".join([table, "", *where_to_look, f"machine: {machine['summary']}"])
+    emit({**more, **report}, as_json=as_json, text=text)
     if failed and not quick:
         warn(f"ecos: {len(failed)} of {len(rows)} rows are below their bar")
         raise typer.Exit(EXIT_FAILED)
@@ -96,7 +105,8 @@ def _data(run: Callable[..., Any], name: str, data_root: Path | None, folder: Pa
 
 
 def rows_of(result: Rows | Mapping[str, Any]) -> Rows:
-    """A benchmark returns its rows, or a mapping that holds them under ``rows``."""
+    """A benchmark returns its rows, or a mapping of ``rows``, ``text`` (a table of its own) and what else to
+    say."""
     return list(result["rows"]) if isinstance(result, Mapping) else result
 
 
@@ -121,7 +131,7 @@ def extra_arguments(run: Callable[..., Any], name: str, words: Sequence[str]) ->
         key = option.removeprefix("--").replace("-", "_")
         if not option.startswith("--") or key not in parameters:
             offered = ", ".join(
-                f"--{p.replace('_', '-')}" for p in parameters if p not in {"quick", "data_root"}
+                f"--{p.replace('_', '-')}" for p in parameters if p not in {"quick", "data_root", "progress"}
             )
             raise InputError(f"benchmark '{name}' has no option '{option}'; it has {offered or 'none'}")
         position += 1

@@ -89,7 +89,7 @@ def _one_line(described: dict[str, Any]) -> str:
     shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in described["shapes"].items())
     return (
         f"{described['operation']} by {described['requester']} ({shapes}): "
-        f"{described.get('outcome', 'waits')}; "
+        f"{described['outcome']}; "
         f"costs epsilon {described['epsilon_release']:.4f}, total {described['epsilon_before']:.4f} -> "
         f"{described['epsilon_after']:.4f} of {described['epsilon_limit']:g} at delta {described['delta']:g}"
     )

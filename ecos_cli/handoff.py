@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -106,6 +107,7 @@ def import_(
 
     Example:  ecos handoff import batch1 export.json --labels labels --review review.csv
     """
+    from ecos_cli.resume import resume_waiting
     from ecos_core.labelling import import_handoff, write_review
 
     report = import_handoff(
@@ -120,18 +122,22 @@ def import_(
         final=final,
     )
     to_review = write_review(batch, labels, review) if review else None
+    resumed = resume_waiting(Path(str(batch))) if report.new_answers else 0
     result = {
         "answers": report.new_answers,
         "repeated": report.repeated,
         "unknown_samples": report.unknown_samples,
         "unknown_labels": list(report.unknown_labels),
         "to_review": to_review,
+        "resumed_runs": resumed,
         "labels": labels,
         **_status_fields(report.status),
     }
     lines = [
         f"{report.new_answers:,} answers added" if not report.repeated else "imported before: nothing added"
     ]
+    if resumed:
+        lines.append("the flow run that waits for these labels goes on")
     if report.unknown_samples:
         lines.append(f"{report.unknown_samples:,} samples are not of this hand-off: kept, not counted")
     if report.unknown_labels:

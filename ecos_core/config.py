@@ -161,6 +161,32 @@ class TrainingRun(Settings):
     tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
 
 
+class HandOffConfig(Settings):
+    """Give a selection to labellers and wait for their labels."""
+
+    lake: str = Field(title="Lake", min_length=1)
+    selection: str = Field(title="Selection folder", min_length=1)
+    out: str = Field(title="Hand-off folder", description="What the labellers get.", min_length=1)
+    labels: str = Field(
+        title="Labels folder", description="Where `ecos handoff import` puts them.", min_length=1
+    )
+    label_set: list[str] = Field(title="Label set", min_length=2)
+    instructions: str = Field("", title="Instructions", description="Shown to the labellers.")
+    format: Literal["label-studio", "coco", "csv", "parquet", "image-folder"] = Field(
+        "label-studio", title="Format"
+    )
+    annotators: list[str] = Field(
+        default_factory=list, title="Annotators", description="Empty: one batch for all."
+    )
+    overlap: float = Field(
+        0.0, title="Overlap", description="Share labelled by several, for agreement.", ge=0, le=1
+    )
+    wait_days: float = Field(30, title="Wait at most (days)", gt=0, le=365)
+    then_train: TrainingRun | None = Field(
+        None, title="Then train", description="Starts train-downstream/on-labels when the labels are back."
+    )
+
+
 def default_samplers() -> list[SamplerName]:
     """ECOS and the two baselines that cost no privacy."""
     return ["ecos", "random", "k_center"]

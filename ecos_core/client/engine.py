@@ -26,10 +26,10 @@ from ecos_core.client.masks import participant
 from ecos_core.client.operations import aggregate, evaluate, label, label_histogram, score
 from ecos_core.client.operations.task import Context, Prepare, Task
 from ecos_core.client.protocol import ClientInfo, Event, Receipt
-from ecos_core.errors import InputError
-from ecos_core.privacy.accounting import Spend, account
+from ecos_core.errors import BudgetExceeded, InputError
+from ecos_core.privacy.accounting import account
 from ecos_core.privacy.events import Adjacency, GaussianEvent
-from ecos_core.privacy.ledger import Statement, StoredAnswer
+from ecos_core.privacy.ledger import StoredAnswer
 from ecos_core.privacy.mechanisms import discrete_gaussian_noise
 from ecos_core.storage import sha256_hex
 
@@ -157,7 +157,7 @@ class Engine:
     def _respond(self, task: Task, requester: str, stored: StoredAnswer) -> bytes:
         """Frame the stored answer with its receipt: the same bytes whenever it is asked for."""
         delta = self._ledger.delta
-        total = self._total_at(stored.sequence)
+        total = self._ledger.total_at(self.home.identity.data_version, stored.sequence)
         receipt = Receipt(
             client_id=self.home.identity.client_id,
             public_key=self._public_key,
@@ -182,29 +182,19 @@ class Engine:
             arrays,
         )
 
-    def _total_at(self, sequence: int) -> Spend:
-        everything = self._ledger.statement(None, self.home.identity.data_version)
-        return account(_events(everything, sequence), self._ledger.delta)
-
     def _check_approved(self, task: Task, key: str, requester: str) -> None:
         """Under manual approval, note the request down for the owner unless it was approved."""
         if self.policy.approval == "automatic" or self._approvals.is_approved(key):
             return
-        self._approvals.ask(key, {"requester": requester, **self.describe(task)})
+        self._approvals.ask(key, self.describe(task, requester))
         raise WaitingForApprovalError(key)
 
     def preview(self, message: bytes, requester: str) -> dict[str, Any]:
         """What a request would do and cost: ``describe``, and its outcome. Nothing is spent or written."""
-        task = self.check(message, requester)
-        described = {"requester": requester, **self.describe(task)}
-        limit = self._ledger.limits.requester_limit
-        own = self._ledger.statement(requester, self.home.identity.data_version)
-        after = account([*_events(own), *task.events], self._ledger.delta).epsilon
-        refused = described["epsilon_after"] > described["epsilon_limit"] or after > limit
-        outcome = {True: "refused, over budget", False: "answered"}[refused]
-        if not refused and self.policy.approval == "manual":
-            outcome = "waits for your approval, then answered"
-        return {**described, "outcome": outcome}
+        described = self.describe(self.check(message, requester), requester)
+        if described["outcome"] == "answered" and self.policy.approval == "manual":
+            described["outcome"] = "waits for your approval, then answered"
+        return described
 
     def example(self, clusters: int, sigma: float, gamma: float) -> bytes:
         """A score request of made-up centroids, to try the policy and the price with."""
@@ -217,20 +207,26 @@ class Engine:
             points, sigma=sigma, gamma=gamma, adjacency=self.policy.adjacency, fingerprint=fingerprint
         ).encode()
 
-    def describe(self, task: Task) -> dict[str, Any]:
+    def describe(self, task: Task, requester: str) -> dict[str, Any]:
         """What a request asks and what it would cost, for the owner. Looks at no data."""
-        delta = self._ledger.delta
-        before = self._ledger.statement(None, self.home.identity.data_version)
+        version = self.home.identity.data_version
+        before = self._ledger.statement(None, version)
+        try:
+            after = self._ledger.check(requester, version, task.events).epsilon
+            outcome = "answered"
+        except BudgetExceeded as error:
+            after, outcome = error.asked, "refused, over budget"
         shapes = {name: list(array.shape) for name, array in task.request.arrays.items()}
-        stated = task.request.parameters.model_dump(mode="json", exclude={"participants"})
         return {
-            **stated,
+            "requester": requester,
+            **task.request.parameters.model_dump(mode="json", exclude={"participants"}),
             "shapes": shapes,
-            "epsilon_release": protocol.finite(account(task.events, delta).epsilon),
+            "epsilon_release": protocol.finite(account(task.events, self._ledger.delta).epsilon),
             "epsilon_before": protocol.finite(before.epsilon_spent),
-            "epsilon_after": protocol.finite(account([*_events(before), *task.events], delta).epsilon),
+            "epsilon_after": protocol.finite(after),
             "epsilon_limit": before.epsilon_limit,
-            "delta": delta,
+            "delta": self._ledger.delta,
+            "outcome": outcome,
         }
 
     def _check_rate(self, requester: str) -> None:
@@ -252,18 +248,6 @@ class Engine:
         if steps > 1:
             log.warning("an answer took longer than answer_after_seconds (%g); raise it in policy.yaml", step)
         time.sleep(max(0.0, began + steps * step - time.monotonic()))
-
-
-def _events(statement: Statement, until: float = math.inf) -> list[GaussianEvent]:
-    """What counts in a statement, up to an entry of the ledger: a shared answer counts for its requester
-    only.
-    """
-    return [
-        event
-        for row in statement.events
-        if row.sequence <= until and not (row.shared and statement.requester is None)
-        for event in row.events
-    ]
 
 
 def _event(event: GaussianEvent) -> Event:

@@ -17,7 +17,7 @@ import json
 import secrets
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,10 +179,10 @@ def init_home_from_features(
         )
         for row in range(len(features))
     ]
-    home = _make_home(path, policy.model_copy(update={"extractors": [fingerprint]}), records, None)
-    store_features(home.cache(fingerprint), features.astype(np.float32))
-    check_minimum(home)
-    return home
+    if len(features) < policy.minimum_records:
+        raise InputError(_too_few(path, len(features), policy))
+    agreed = policy.model_copy(update={"extractors": [fingerprint]})
+    return _make_home(path, agreed, records, None, ready={fingerprint: features.astype(np.float32)})
 
 
 def add_extractor(home: Home, extractor: Any, progress: ProgressSink = silent) -> None:
@@ -220,14 +220,24 @@ def check_minimum(home: Home) -> None:
     for fingerprint in home.policy.extractors:
         held = len(home.features(fingerprint).features)
         if held < home.policy.minimum_records:
-            raise InputError(
-                f"{home.path}: {held} usable images, the policy asks for {home.policy.minimum_records}; "
-                "add images or lower 'minimum_records' in policy.yaml"
-            )
+            raise InputError(_too_few(home.path, held, home.policy))
 
 
-def _make_home(path: Path, policy: Policy, records: Sequence[PrivateRecord], images: str | None) -> Home:
-    """Build the folder aside, then rename it: there is a whole client or none."""
+def _too_few(path: Path, held: int, policy: Policy) -> str:
+    return (
+        f"{path}: {held} usable images, the policy asks for {policy.minimum_records}; "
+        "add images or lower 'minimum_records'"
+    )
+
+
+def _make_home(
+    path: Path,
+    policy: Policy,
+    records: Sequence[PrivateRecord],
+    images: str | None,
+    ready: Mapping[str, npt.NDArray[np.float32]] | None = None,
+) -> Home:
+    """Build the folder aside, with features that are ``ready``, then rename it: a whole client or none."""
     if path.exists() and any(path.iterdir()):
         raise InputError(f"{path}: the folder is not empty and holds no client; choose another --home")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -248,6 +258,8 @@ def _make_home(path: Path, policy: Policy, records: Sequence[PrivateRecord], ima
         (building / "ledger").mkdir(mode=0o700)
         Ledger.create(building / "ledger", delta=policy.delta, limits=limits_of(policy)).close()
         Location.of(building / "home.json").write_bytes(json.dumps(identity.model_dump(), indent=1).encode())
+        for fingerprint, features in (ready or {}).items():
+            store_features(building / "private_features" / fingerprint, features)
         if path.exists():
             path.rmdir()
         building.replace(path)

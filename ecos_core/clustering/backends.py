@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError, MissingDependencyError
+from ecos_core.features.devices import sees_gpu
 
 log = logging.getLogger(__name__)
 
@@ -68,25 +69,25 @@ def choose_backend(name: BackendName = "auto") -> Backend:
 
 
 def _decide(name: BackendName) -> Backend:
-    faiss, torch = _installed("faiss"), _installed("torch")
+    faiss = _installed("faiss")
     if name == "faiss":
         if faiss is None:
             raise MissingDependencyError("faiss", "cloud")
         return _on_faiss(faiss, "asked for")
     if name == "torch":
-        if torch is None:
+        if _installed("torch") is None:
             raise MissingDependencyError("torch", "cloud")
-        return _on_torch(torch, "asked for")
+        return Backend("torch", "cuda" if sees_gpu() else "cpu", "asked for")
     if name != "auto":
         raise InputError(f"unknown k-means backend '{name}': use auto, faiss or torch")
     if faiss is not None and faiss.get_num_gpus() > 0:
         return _on_faiss(faiss, "FAISS sees a GPU")
-    if torch is not None and torch.cuda.is_available():
-        return _on_torch(torch, "torch sees a GPU and FAISS does not")
+    if sees_gpu():
+        return Backend("torch", "cuda", "torch sees a GPU and FAISS does not")
     if faiss is not None:
         return _on_faiss(faiss, "no GPU is seen, FAISS is the fastest on a CPU")
-    if torch is not None:
-        return _on_torch(torch, "FAISS is not installed")
+    if _installed("torch") is not None:
+        return Backend("torch", "cpu", "FAISS is not installed and no GPU is seen")
     raise MissingDependencyError("faiss", "cloud")
 
 
@@ -103,7 +104,3 @@ def _installed(package: str) -> Any:
 
 def _on_faiss(faiss: Any, reason: str) -> Backend:
     return Backend("faiss", "cuda" if faiss.get_num_gpus() > 0 else "cpu", reason)
-
-
-def _on_torch(torch: Any, reason: str) -> Backend:
-    return Backend("torch", "cuda" if torch.cuda.is_available() else "cpu", reason)

@@ -7,7 +7,8 @@ nearest first, in row groups of about a megabyte, so that reading one cluster re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecos_core.clustering.assignment import nearest
+from ecos_core.features.devices import sees_gpu
 from ecos_core.features.feature_set import FeatureSet, matrix
 from ecos_core.lake.lake import Lake
 from ecos_core.storage import Location, ShardRecord, canonical_json, read_shard, sha256_hex, write_shard
@@ -109,10 +111,11 @@ def write_run(
     """Assign the run's rows and write members, statistics and completion record into ``folder``."""
     import pyarrow as pa
 
+    assign = assigner(centroids)
     tables, ids, distances = [], [], []
     for features, images in zip(plan.features, plan.images, strict=True):
         table = read_shard(feature_set.folder / "shards", features, ["sample_id", "feature"])
-        found, far = nearest(matrix(table["feature"], feature_set.dimension), centroids)
+        found, far = assign(matrix(table["feature"], feature_set.dimension))
         ids.append(found)
         distances.append(far)
         tables.append(_with_image_columns(lake, images, table))
@@ -136,6 +139,17 @@ def write_run(
     )
     (folder / f"{plan.name}.json").write_bytes(canonical_json(done.model_dump(mode="json")))
     return done
+
+
+def assigner(
+    centroids: NDArray[np.float32],
+) -> Callable[[NDArray[Any]], tuple[NDArray[np.int32], NDArray[np.float32]]]:
+    """``nearest`` to these centroids: on a GPU that torch sees, else on the CPU."""
+    if sees_gpu():
+        from ecos_core.clustering.torch_backend import nearest_on_gpu
+
+        return nearest_on_gpu(centroids)
+    return functools.partial(nearest, centroids=centroids)
 
 
 def _with_image_columns(lake: Lake, images: ShardRecord, table: pa.Table) -> pa.Table:

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from ecos_core.errors import InputError, IntegrityError
 from ecos_core.features.backbones import EMBEDDED, Backbone, find_backbone
+from ecos_core.features.devices import sees_gpu
 from ecos_core.features.preprocessing import Preprocessing, prepare
 from ecos_core.features.projection import Projection
 from ecos_core.storage import Location, canonical_json, sha256_hex
@@ -271,11 +272,8 @@ def choose_engine(device: str | None) -> tuple[EngineName, str]:
 
     if device is not None and device != "cpu":
         return "torch", f"device {device} was asked for"
-    if device is None and importlib.util.find_spec("torch") is not None:
-        import torch
-
-        if torch.cuda.is_available():
-            return "torch", f"a GPU is here ({torch.cuda.get_device_name()})"
+    if device is None and sees_gpu():
+        return "torch", "torch sees a GPU"
     if importlib.util.find_spec("onnxruntime") is not None and importlib.util.find_spec("onnx") is not None:
         return "onnx", "no GPU; ONNX Runtime is about three times as fast as torch on a CPU"
     return "torch", "no GPU, and onnxruntime or onnx is not installed"

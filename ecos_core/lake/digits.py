@@ -86,7 +86,7 @@ def _makers(seed: int) -> dict[str, tuple[int, Callable[[], Iterator[Sample]]]]:
 
     optdigits = load_digits()
     fonts = fonts_with_digits()
-    photographs = _photographs()
+    pictures = photographs()
 
     def mnist() -> Iterator[Sample]:
         for index in plain:
@@ -95,7 +95,7 @@ def _makers(seed: int) -> dict[str, tuple[int, Callable[[], Iterator[Sample]]]]:
     def mnist_m() -> Iterator[Sample]:
         rng = _rng(seed, "mnist_m")
         for index in for_m:
-            yield int(labels[index]), blend(digits[index], _patch(photographs, rng))
+            yield int(labels[index]), blend(digits[index], _patch(pictures, rng))
 
     def handwritten() -> Iterator[Sample]:
         for pixels, label in zip(optdigits.images, optdigits.target, strict=True):
@@ -128,15 +128,16 @@ def _mnist() -> tuple[Pixels, NDArray[np.int64]]:
     return table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1].astype(np.int64)
 
 
-def _photographs() -> list[Pixels]:
+def photographs() -> list[Pixels]:
+    """Scikit-image's colour photographs, uint8 [h, w, 3] each. Raises ImportError without it."""
     from skimage import data
 
     return [np.asarray(getattr(data, name)())[..., :3] for name in PHOTOGRAPHS]
 
 
-def _patch(photographs: list[Pixels], rng: np.random.Generator, side: int = 28) -> Pixels:
+def _patch(pictures: list[Pixels], rng: np.random.Generator, side: int = 28) -> Pixels:
     """A random square of a random photograph, uint8 [side, side, 3]."""
-    photograph = photographs[rng.integers(len(photographs))]
+    photograph = pictures[rng.integers(len(pictures))]
     top = rng.integers(photograph.shape[0] - side)
     left = rng.integers(photograph.shape[1] - side)
     return photograph[top : top + side, left : left + side]

@@ -21,7 +21,7 @@ from ecos_core.lake.known import KnownDigests
 from ecos_core.lake.lake import KIND, Lake, Snapshot
 from ecos_core.lake.perceptual_hash import perceptual_hash
 from ecos_core.lake.runs import Part, RunFolder, chain_next, still_valid
-from ecos_core.lake.shards import MAX_SHARD_BYTES, PartBuffer, PartLimits, manifest_after
+from ecos_core.lake.shards import MAX_SHARD_BYTES, PartBuffer, PartLimits, PartWriter, manifest_after
 from ecos_core.lake.sources import Source, SourceItem, open_source
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Manifest
@@ -123,6 +123,8 @@ class _Run:
     options: IngestOptions
     progress: ProgressSink
     parts: list[Part] = field(default_factory=list)
+    rows: int = 0
+    size: int = 0
 
     def finish(self) -> IngestReport:
         head = self.lake.head()
@@ -135,6 +137,9 @@ class _Run:
         total = self.stream.count()
         self.progress(Progress(STAGE, 0, total, "images"))
         self.parts = still_valid(folder.parts(), self.stream.items())
+        self.rows = sum(part.added for part in self.parts) + (before.rows if before else 0)
+        self.size = sum(part.size for part in self.parts)
+        self.size += sum(shard.bytes for shard in before.shards) if before else 0
         resumed = sum(part.items for part in self.parts)
         self._work(folder, before, resumed, total)
         snapshot = self._publish(before)
@@ -148,18 +153,20 @@ class _Run:
         origins = _LazyOrigins(self.lake, before, self.parts)
         chain, done = (self.parts[-1].chain if self.parts else ""), resumed
         failures = sum(part.quarantined for part in self.parts)
-        buffer = self._new_buffer(before)
-        for examined in _examine_all(_skip(self.stream.items(), resumed), contents):
-            chain, done = chain_next(chain, examined.item), done + 1
-            self._place(examined, buffer, contents, seen, origins)
-            failures += examined.refusal is not None
-            if done % 50 == 0:
-                self.progress(Progress(STAGE, done, total, "images", failures))
-            if buffer.full:
-                self._flush(folder, buffer, chain)
-                buffer = self._new_buffer(before)
-        if buffer.items:
-            self._flush(folder, buffer, chain)
+        buffer = self._new_buffer()
+        with PartWriter(self.lake.images, folder, self.parts) as writer:
+            for examined in _examine_all(_skip(self.stream.items(), resumed), contents):
+                chain, done = chain_next(chain, examined.item), done + 1
+                self._place(examined, buffer, contents, seen, origins)
+                failures += examined.refusal is not None
+                if done % 50 == 0:
+                    self.progress(Progress(STAGE, done, total, "images", failures))
+                if buffer.full:
+                    writer.write(buffer, chain)
+                    self.rows, self.size = self.rows + buffer.added, self.size + buffer.size
+                    buffer = self._new_buffer()
+            if buffer.items:
+                writer.write(buffer, chain)
         self.progress(Progress(STAGE, done, done, "images", failures))
 
     def _place(
@@ -197,17 +204,10 @@ class _Run:
             raise InputError(f"{item.uri}: lies inside an archive or a table: it cannot be kept by reference")
         return item.address
 
-    def _new_buffer(self, before: Snapshot | None) -> PartBuffer:
-        shards = [*(before.shards if before else []), *(part.images for part in self.parts if part.images)]
-        # A shard of references is as large as what it refers to, and starts full-sized: it costs nothing to
-        # store.
+    def _new_buffer(self) -> PartBuffer:
+        # A shard of references costs nothing to store: it starts full-sized, counting what it refers to.
         target = self.options.target_bytes or (MAX_SHARD_BYTES if self.options.by_reference else None)
-        return PartBuffer(PartLimits.for_lake(shards, target))
-
-    def _flush(self, folder: RunFolder, buffer: PartBuffer, chain: str) -> None:
-        part = buffer.write(self.lake.images, chain)
-        folder.add(len(self.parts), part)
-        self.parts.append(part)
+        return PartBuffer(PartLimits.for_lake(self.rows, self.size, target))
 
     def _contents_of_parts(self) -> Iterator[bytes]:
         for part in self.parts:

@@ -20,7 +20,10 @@ from ecos_core.storage import Location, ShardRecord, canonical_json, sha256_hex
 
 
 class Part(BaseModel):
-    """What one stretch of the source became. ``chain`` is a digest over all item addresses up to its end."""
+    """What one stretch of the source became.
+
+    ``chain`` is a digest over all item addresses up to its end, ``size`` the bytes of its new images.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,6 +32,7 @@ class Part(BaseModel):
     images: ShardRecord | None = None
     origins: ShardRecord | None = None
     quarantine: ShardRecord | None = None
+    size: int = 0
     added: int = 0
     duplicates: int = 0
     reasons: dict[str, int] = Field(default_factory=dict)

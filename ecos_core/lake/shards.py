@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from ecos_core.lake.lake import Snapshot, image_schema
-from ecos_core.lake.runs import Part
+from ecos_core.lake.runs import Part, RunFolder
 from ecos_core.storage import Location, Manifest, ShardRecord, write_shard
 
 MAX_SHARD_BYTES = 128 * 2**20
@@ -41,17 +42,15 @@ class PartLimits:
     rows: int
 
     @classmethod
-    def for_lake(cls, shards: Sequence[ShardRecord], target_bytes: int | None = None) -> PartLimits:
-        """An eighth of what is in, between 8 and 128 MiB and 1,000 and 65,536 rows.
+    def for_lake(cls, rows: int, size: int, target_bytes: int | None = None) -> PartLimits:
+        """An eighth of the ``rows`` and the ``size`` that are in, between 8 and 128 MiB and 1,000 and 65,536.
 
-        A small lake has several shards to work on in parallel, a large one has shards made for object
-        stores, and the number of shards grows with the logarithm of the size until they are full-sized.
+        A small lake has several shards to work on in parallel, a large one has shards made for object stores,
+        and the number of shards grows with the logarithm of the size until they are full-sized.
         """
-        rows = sum(shard.rows for shard in shards) // _SHARES
-        size = sum(shard.bytes for shard in shards) // _SHARES
         return cls(
-            target_bytes or min(max(size, MIN_SHARD_BYTES), MAX_SHARD_BYTES),
-            min(max(rows, MIN_SHARD_ROWS), MAX_SHARD_ROWS),
+            target_bytes or min(max(size // _SHARES, MIN_SHARD_BYTES), MAX_SHARD_BYTES),
+            min(max(rows // _SHARES, MIN_SHARD_ROWS), MAX_SHARD_ROWS),
         )
 
 
@@ -61,13 +60,13 @@ class PartBuffer:
 
     limits: PartLimits
     items: int = 0
+    size: int = 0
     duplicates: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     _images: list[dict[str, Any]] = field(default_factory=list)
     _place: dict[str, int] = field(default_factory=dict)
     _origins: list[dict[str, Any]] = field(default_factory=list)
     _refused: list[dict[str, Any]] = field(default_factory=list)
-    _size: int = 0
 
     def add(
         self, sample_id: str, data: bytes, uri: str, facts: dict[str, Any], reference: str | None = None
@@ -78,7 +77,7 @@ class PartBuffer:
         if reference is not None:
             row["bytes"] = None
         self._images.append(row | {name: facts[name] for name in _ROW_FACTS})
-        self._size += len(data)
+        self.size += len(data)
 
     def repeat(self, sample_id: str, uri: str, facts: dict[str, Any], *, known: bool) -> None:
         """A known content; its origin is kept unless that is known too."""
@@ -97,9 +96,13 @@ class PartBuffer:
             self._refused.append({"uri": uri, "reason": reason, "detail": detail})
 
     @property
+    def added(self) -> int:
+        return len(self._images)
+
+    @property
     def full(self) -> bool:
         return (
-            self._size >= self.limits.bytes
+            self.size >= self.limits.bytes
             or len(self._images) >= self.limits.rows
             or len(self._origins) + len(self._refused) >= _MAX_SIDE_ROWS
             or self.items >= _MAX_ITEMS
@@ -113,10 +116,46 @@ class PartBuffer:
             images=_write(images / "shards", self._images, image_schema()),
             origins=_write(images / "origins", self._origins, origin_schema()),
             quarantine=_write(images / "quarantine", self._refused, quarantine_schema()),
+            size=self.size,
             added=len(self._images),
             duplicates=self.duplicates,
             reasons=dict(self.reasons),
         )
+
+
+class PartWriter:
+    """Writes parts in their order, one behind the reading, so that disk and decoders work at the same time.
+
+    ``parts`` grows as parts and their records are on disk. Leaving the context waits for the last.
+    """
+
+    def __init__(self, images: Location, folder: RunFolder, parts: list[Part]) -> None:
+        self._images, self._folder, self._parts = images, folder, parts
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parts")
+        self._pending: Future[None] | None = None
+
+    def write(self, buffer: PartBuffer, chain: str) -> None:
+        """Start writing; first waits for the part before. Raises what went wrong with that one."""
+        self._wait()
+        self._pending = self._thread.submit(self._write, buffer, chain)
+
+    def _write(self, buffer: PartBuffer, chain: str) -> None:
+        part = buffer.write(self._images, chain)
+        self._folder.add(len(self._parts), part)
+        self._parts.append(part)
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self._wait()
 
 
 def origin_schema() -> Any:
@@ -137,7 +176,9 @@ def _write(folder: Location, rows: list[dict[str, Any]], schema: Any) -> ShardRe
 
     if not rows:
         return None
-    return write_shard(folder, None, pa.Table.from_pylist(rows, schema), row_group_rows=_ROW_GROUP_ROWS)
+    table = pa.Table.from_pylist(rows, schema)
+    opaque = [name for name in ("bytes",) if name in table.column_names]
+    return write_shard(folder, None, table, row_group_rows=_ROW_GROUP_ROWS, opaque=opaque)
 
 
 def manifest_after(kind: str, before: Snapshot | None, parts: Sequence[Part]) -> Manifest | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecos_core.errors import IntegrityError
+from ecos_core.privacy.filesystem import disk_errors
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,11 @@ class Mark:
 
 
 def read_mark(path: Path) -> Mark:
-    """Raises IntegrityError when the file is missing or unreadable."""
+    """Raises IntegrityError when the file is missing or damaged, LedgerUnavailableError when the disk
+    fails."""
     try:
-        values = json.loads(path.read_bytes())
+        with disk_errors(path):
+            values = json.loads(path.read_bytes())
         return Mark(int(values["sequence"]), str(values["chain_hash"]))
     except FileNotFoundError as error:
         raise IntegrityError(str(path), "the ledger's counter", "no file") from error
@@ -38,8 +41,11 @@ def read_mark(path: Path) -> Mark:
 
 
 def advance_mark(path: Path, mark: Mark) -> None:
-    """Write ``mark`` durably unless a higher one is there: several processes may race here."""
-    with _locked(path):
+    """Write ``mark`` durably unless a higher one is there: several processes may race here.
+
+    Raises LedgerUnavailableError when the disk refuses: then nothing may be sent.
+    """
+    with disk_errors(path), _locked(path):
         if path.exists() and read_mark(path).sequence >= mark.sequence:
             return
         data = json.dumps({"chain_hash": mark.chain_hash, "sequence": mark.sequence}).encode()

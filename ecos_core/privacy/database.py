@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ecos_core.errors import EcosError, InputError, IntegrityError, RemoteError
+from ecos_core.errors import EcosError, IntegrityError, RemoteError
 from ecos_core.privacy import chain
 from ecos_core.privacy.counter import Mark, sync_folder
+from ecos_core.privacy.filesystem import LedgerUnavailableError
 
 BUSY_TIMEOUT_S = 120.0
 
@@ -29,8 +30,8 @@ class Database:
     def transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         """A transaction that is committed durably at the end or rolled back by any exception.
 
-        Raises InputError on a full or read-only disk, RemoteError (retryable) when other processes hold the
-        lock for two minutes, IntegrityError on a damaged file.
+        Raises LedgerUnavailableError on a full or read-only disk, RemoteError (retryable) when other
+        processes hold the lock for two minutes, IntegrityError on a damaged file.
         """
         try:
             connection = self._connection()
@@ -73,18 +74,14 @@ class Database:
     def _explained(self, error: sqlite3.Error) -> EcosError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return RemoteError(
-                f"{self.path}: other requests hold the ledger; ask again later", retryable=True
-            )
+            return RemoteError("other requests hold the client's ledger; ask again later", retryable=True)
         if code in (
             sqlite3.SQLITE_FULL,
             sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_CANTOPEN,
             sqlite3.SQLITE_IOERR,
         ):
-            return InputError(
-                f"{self.path}: cannot be written ({error}); check the disk's space and permissions"
-            )
+            return LedgerUnavailableError(self.path, error)
         return IntegrityError(str(self.path), "a ledger", f"an unreadable database ({error})")
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from ecos_core.errors import InputError
@@ -124,16 +125,22 @@ class GaussianEvent:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GaussianEvent:
         """Read what ``to_dict`` wrote. An event that nobody can account for is an error, never a guess."""
-        fields = dict(values)
-        schema, mechanism = fields.pop("schema", None), fields.pop("mechanism", None)
-        if schema != EVENT_SCHEMA_VERSION or mechanism != "discrete-gaussian":
-            raise InputError(
-                f"privacy event of mechanism {mechanism!r}, schema {schema!r} is unknown: upgrade ecos"
-            )
         try:
-            return cls(**fields)
+            return _read_event(tuple(values.items()))
         except TypeError as error:
-            raise InputError(f"privacy event has the wrong fields: {sorted(fields)}") from error
+            raise InputError(f"privacy event has the wrong fields: {sorted(values)}") from error
+
+
+@lru_cache(maxsize=1024)
+def _read_event(items: tuple[tuple[str, Any], ...]) -> GaussianEvent:
+    """Ledgers repeat the same few events thousands of times."""
+    fields = dict(items)
+    schema, mechanism = fields.pop("schema", None), fields.pop("mechanism", None)
+    if schema != EVENT_SCHEMA_VERSION or mechanism != "discrete-gaussian":
+        raise InputError(
+            f"privacy event of mechanism {mechanism!r}, schema {schema!r} is unknown: upgrade ecos"
+        )
+    return GaussianEvent(**fields)
 
 
 def histogram_event(

@@ -1,10 +1,13 @@
-"""Which kind of file system a folder lies on: SQLite's locks and fsync cannot be trusted over a network."""
+"""The disk under a ledger: no network file system, whose locks and fsync cannot be trusted; a full or
+read-only one is named."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ecos_core.errors import InputError
+from ecos_core.errors import EcosError, InputError
 
 NETWORK_TYPES = frozenset(
     [
@@ -34,6 +37,26 @@ NETWORK_TYPES = frozenset(
 # FUSE is whatever its program is; these are local.
 LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.ntfs", "fuse.exfat", "fuseblk"})
 MOUNTS = Path("/proc/self/mountinfo")
+
+
+class LedgerUnavailableError(EcosError):
+    """The disk does not let the ledger be written or read. Nothing was released."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        super().__init__(
+            f"{path}: cannot be used ({reason}); check the disk's space and the file's permissions"
+        )
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors, except a missing file, into LedgerUnavailableError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LedgerUnavailableError(path, error.strerror or error) from error
 
 
 def refuse_network_filesystem(folder: Path) -> None:

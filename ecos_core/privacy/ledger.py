@@ -136,9 +136,9 @@ class Ledger:
         nothing is spent. The same ``request_digest`` on the same ``data_version`` gets the stored bytes,
         for nothing; a second requester who asks it is charged on its own account but not on the total.
 
-        Raises BudgetExceeded, InputError (no events, another adjacency than before, a full disk),
-        AccountantsDisagree, IntegrityError when the ledger was tampered with while open. Nothing was
-        spent then.
+        Raises BudgetExceeded, InputError (no events, another adjacency than before),
+        LedgerUnavailableError (disk), AccountantsDisagree, IntegrityError when the ledger was tampered
+        with while open. Nothing was spent then.
         """
         if not events:
             raise InputError("a release must declare at least one privacy event")

@@ -95,6 +95,7 @@ def quotas(quota: NDArray[np.integer], sizes: NDArray[np.integer] | None = None,
         held = _vector(sizes, "cluster sizes", len(wanted))[order]
         axes.bar(rank, held, width=0.86, color=GRID, label="images in the cluster")
     axes.bar(rank, wanted[order], width=0.86 if sizes is None else 0.5, color=BLUE, label="chosen")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(f"cluster, by quota ({taking} of {len(wanted)} take part)")
     axes.set_ylabel("images")
     _legend(axes, "upper right")
@@ -118,7 +119,7 @@ def coverage(curves: Mapping[str, NDArray[np.floating]]) -> Figure:
     axes.set_ylabel("distance to the nearest pick")
     axes.set_ylim(bottom=0)
     if curves:
-        _legend(axes, "upper right")
+        _legend(axes, "outside upper center", figure=figure)
     return figure
 
 
@@ -234,7 +235,7 @@ def _accuracy_at(table: dict[str, dict[int, tuple[float, float]]], budget: int) 
     axes.set_yticks(range(len(ranked)), [sampler_name(sampler) for sampler in ranked], color=INK)
     axes.set_ylim(-0.6, len(ranked) - 0.3)
     axes.margins(x=0.12)
-    axes.set_xlabel(f"accuracy, %, budget {budget:,} (bars: ± one standard deviation)")
+    axes.set_xlabel(f"accuracy, %, budget {budget:,}")
     return figure
 
 
@@ -251,6 +252,6 @@ def _accuracy_curves(table: dict[str, dict[int, tuple[float, float]]], budgets: 
     axes.set_xticks(budgets, [f"{budget:,}" for budget in budgets])
     axes.minorticks_off()
     axes.set_xlabel("budget, images")
-    axes.set_ylabel("accuracy, % (± one standard deviation)")
+    axes.set_ylabel("accuracy, %")
     _legend(axes, "outside upper center", figure=figure)
     return figure

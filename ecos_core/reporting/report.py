@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATE = "report.html.j2"
-MONTAGE_IMAGES = 40
+MONTAGE_IMAGES = 60
 
 
 @dataclass(frozen=True)

@@ -74,13 +74,17 @@ def canonical_json(value: Any) -> bytes:
 
 
 def write_shard(
-    folder: Location, name: str | None, table: pa.Table, *, row_group_rows: int = 65_536
+    folder: Location,
+    name: str | None,
+    table: pa.Table,
+    *,
+    row_group_rows: int = 65_536,
+    opaque: Sequence[str] = (),
 ) -> ShardRecord:
-    """Write ``table`` as zstd Parquet under ``folder/name``, atomically.
+    """Write ``table`` as zstd Parquet under ``folder/name``, atomically. Without a name it is its own sha256's.
 
-    Without a name it is its own sha256's.
-
-    Raises InputError when a column is private or the disk refuses.
+    Columns in ``opaque`` hold what is compressed already and are stored as they are. Raises InputError when a
+    column is private or the disk refuses.
     """
     import pyarrow.parquet as pq
 
@@ -91,7 +95,9 @@ def write_shard(
             f"{where}: column(s) {private} are private to the client and may not be written here"
         )
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=row_group_rows, write_page_checksum=True)
+    pq.write_table(
+        table, buffer, row_group_size=row_group_rows, write_page_checksum=True, **_encodings(table, opaque)
+    )
     data = buffer.getvalue()
     digest = sha256_hex(data)
     record = ShardRecord(
@@ -99,6 +105,24 @@ def write_shard(
     )
     (folder / record.name).write_bytes(data)
     return record
+
+
+def _encodings(table: pa.Table, opaque: Sequence[str]) -> dict[str, Any]:
+    """zstd for all columns; opaque ones without compression, dictionary and statistics."""
+    import pyarrow as pa
+
+    if not opaque:
+        return {"compression": "zstd"}
+    leaves = {
+        f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
+        for field in table.schema
+        if field.name not in opaque
+    }
+    return {
+        "compression": dict.fromkeys(opaque, "none") | dict.fromkeys(leaves, "zstd"),
+        "use_dictionary": sorted(leaves),
+        "write_statistics": sorted(leaves),
+    }
 
 
 def read_shard(folder: Location, record: ShardRecord, columns: Sequence[str] | None = None) -> pa.Table:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
+from ecos_core.features.backbones import find_backbone
 from ecos_core.storage import Location, canonical_json, sha256_hex
 from ecos_core.training import loop
 from ecos_core.training.data import lake_features
@@ -27,7 +28,6 @@ from ecos_core.training.job import Job, Outcome
 from ecos_core.training.linear_probe import LinearProbe, train_linear_probe
 from ecos_core.training.network import (
     add_head,
-    build_network,
     build_student,
     count_parameters,
     features_of,
@@ -153,24 +153,19 @@ def distillation_loss(
 
 
 def _compare(job: Job, teacher: LinearProbe, outcome: Outcome) -> dict[str, float]:
-    """Size in parameters and bytes, median latency of one picture on one thread, and accuracy, of both."""
-    from ecos_core.training.export import network_to_onnx
-
+    """Size, median latency of one picture on one thread, and accuracy. The teacher's size and latency are its
+    backbone's: its probe adds a thousandth."""
     extractor, side = job.extractor(), job.config.image_size
-    body = build_network(extractor.backbone, extractor.weights_sha256, side)
-    whole = (
-        add_head(body, teacher.dimension, None, len(teacher.classes))
-        if extractor.projection is None
-        else None
-    )
+    student = outcome.onnx or b""
+    backbone = find_backbone(extractor.backbone)
+    graph = backbone.onnx_graph(side)
     figures = {
-        "student_ms": latency_ms(outcome.onnx or b"", side),
-        "student_bytes": float(len(outcome.onnx or b"")),
+        "student_ms": latency_ms(student, side),
+        "student_bytes": float(len(student)),
+        "teacher_ms": latency_ms(graph, side),
+        "teacher_bytes": float(len(graph)),
+        "teacher_parameters": float(count_parameters(backbone.torch_module(side))),
     }
-    if whole is not None:
-        graph = network_to_onnx(whole, side, teacher.classes)
-        figures["teacher_parameters"] = float(count_parameters(whole))
-        figures |= {"teacher_ms": latency_ms(graph, side), "teacher_bytes": float(len(graph))}
     if job.test is not None:
         answers = teacher.predict_proba(job.test_features(job.test))
         figures["teacher_accuracy"] = evaluate(answers, job.test.labels, teacher.classes).accuracy

@@ -96,12 +96,15 @@ def train_linear_probe(
     c: float = 0.01,
     seed: int = 0,
     max_iterations: int = 1000,
+    weights: ArrayLike | None = None,
 ) -> LinearProbe:
-    """Fit multinomial logistic regression (L2 penalty, ``c`` = inverse strength) on standardised features.
+    """Fit multinomial logistic regression (L2 penalty, ``c`` = inverse strength) on standardised
+    features.
 
-    ``features`` float [n, d], ``labels`` [n] (turned into strings). A constant column is left at scale 1.
-    With one class only, the probe always answers it. Raises InputError on empty or non-finite input,
-    lengths that differ, or a c that is not positive.
+    ``features`` float [n, d], ``labels`` [n] (turned into strings), ``weights`` [n] of the samples in the
+    loss (default: 1 each). A constant column is left at scale 1. With one class only, the probe always
+    answers it. Raises InputError on empty or non-finite input, lengths that differ, or a c that is not
+    positive.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -123,7 +126,7 @@ def train_linear_probe(
         model = LogisticRegression(C=c, max_iter=max_iterations, random_state=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            model.fit(((checked - mean) / scale).astype(np.float32), names)
+            model.fit(((checked - mean) / scale).astype(np.float32), names, sample_weight=weights)
         weight, bias = model.coef_.T, model.intercept_
         if len(classes) == 2:  # scikit-learn keeps one logit for two classes: its softmax form is (-z/2, z/2)
             weight, bias = np.hstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2

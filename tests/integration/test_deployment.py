@@ -68,7 +68,7 @@ class Stack:
         user, password = self.auth.split(":")
         answer = httpx.request(method, self.api + path, auth=(user, password), timeout=30, **options)
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text[:300]}"
-        return answer.json()
+        return answer.json() if answer.content else None
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def run_flow(stack: Stack, folder: Path) -> str:
             "deployments": {"id": {"any_": [made["id"]]}},
             "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
         }
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             done = stack.ask("POST", "/flow_runs/filter", json=wanted)
             if done:
@@ -125,7 +125,10 @@ def run_flow(stack: Stack, folder: Path) -> str:
                 assert done[0]["auto_scheduled"]
                 return str(done[0]["id"])
             time.sleep(1)
-    raise AssertionError((stack.folder / "worker.log").read_text()[-3000:])
+    found = stack.ask("POST", "/flow_runs/filter", json={})
+    states = [(run["name"], run["state"]["type"], run["state"]["message"]) for run in found[:5]]
+    logs = [(stack.folder / f"{name}.log").read_text()[-1500:] for name in ("worker", "prefect-server")]
+    raise AssertionError("\n".join([str(states), *logs]))
 
 
 def _process_template() -> dict[str, Any]:

@@ -135,6 +135,7 @@ def service(
         "HOME": str(home),
         "PREFECT_HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
     }
     return running(
         name,

@@ -35,34 +35,37 @@ class FolderSource:
         return str(self.root.absolute())
 
     def count(self) -> int | None:
-        return sum(1 for _ in self.items())
+        return sum(1 for _ in self._walk(self.root, (), frozenset()))
 
     def items(self) -> Iterator[SourceItem]:
-        yield from self._walk(self.root, (), frozenset())
+        root = self.root.absolute()
+        for found in self._walk(root, (), frozenset()):
+            yield found if isinstance(found, SourceItem) else self._file(root.joinpath(*found), found)
 
     def _walk(
         self, folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]
-    ) -> Iterator[SourceItem]:
+    ) -> Iterator[tuple[str, ...] | SourceItem]:
+        """The parts of every file's path below the root, or an item that says what is wrong with a folder."""
         try:
-            entry = folder.stat()
-            names = sorted(os.fsdecode(entry.name) for entry in os.scandir(folder))
+            status = folder.stat()
+            with os.scandir(folder) as entries:
+                found = sorted((entry.name, entry.is_dir()) for entry in entries)
         except OSError as error:
             yield SourceItem(self._uri(parts), refuse("unreadable", f"folder: {error.strerror}"))
             return
-        identity = (entry.st_dev, entry.st_ino)
+        identity = (status.st_dev, status.st_ino)
         if identity in above:
             yield SourceItem(self._uri(parts), refuse("link_loop", "a link to a folder above itself"))
             return
-        if "lake.json" in names:  # a lake that lies inside its own source
+        if ("lake.json", False) in found:  # a lake that lies inside its own source
             return
-        for name in names:
+        for name, is_folder in found:
             if name.startswith(".") or name in IGNORED_NAMES:
                 continue
-            path = folder / name
-            if path.is_dir():
-                yield from self._walk(path, (*parts, name), above | {identity})
+            if is_folder:
+                yield from self._walk(folder / name, (*parts, name), above | {identity})
             else:
-                yield self._file(path, (*parts, name))
+                yield (*parts, name)
 
     def _file(self, path: Path, parts: tuple[str, ...]) -> SourceItem:
         domain, label = domain_and_label(parts)
@@ -76,7 +79,7 @@ class FolderSource:
         if status.st_size > MAX_FILE_BYTES:
             return SourceItem(uri, refuse("too_large", f"{status.st_size:,} bytes"), domain, label)
         stamp = f"{status.st_size}-{status.st_mtime_ns}"
-        return SourceItem(uri, path.read_bytes, domain, label, stamp, address=str(path.absolute()))
+        return SourceItem(uri, path.read_bytes, domain, label, stamp, address=str(path))
 
     def _uri(self, parts: tuple[str, ...]) -> str:
         return readable("/".join((self.name, *parts))) or ""

@@ -109,7 +109,7 @@ def test_the_openapi_schema_holds(tmp_path: Path) -> None:
     for found in schema.get_all_operations():
         operation = found.ok()
 
-        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(), known=st.booleans())
         def check(case: schemathesis.Case, known: bool) -> None:
             response = case.call(headers=token if known else {})

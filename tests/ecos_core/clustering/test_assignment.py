@@ -68,3 +68,14 @@ def test_other_shapes_are_refused() -> None:
         nearest(np.ones((5, 3)), np.ones((2, 4)))
     with pytest.raises(InputError, match="no centroids"):
         nearest(np.ones((5, 3)), np.ones((0, 3)))
+
+
+def test_every_float16_is_widened_exactly_and_what_is_not_finite_refused() -> None:
+    every = np.arange(65536, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)].reshape(1, -1)
+    wide = np.empty(finite.shape, np.float32)
+    assignment._widen(finite, wide)
+    np.testing.assert_array_equal(wide, finite.astype(np.float32))
+    for bad in every[~np.isfinite(every)][[0, 1, -1, 1023]]:
+        with pytest.raises(InputError, match="NaN or infinite"):
+            nearest(np.array([[1, bad]], np.float16), np.ones((1, 2), np.float32))

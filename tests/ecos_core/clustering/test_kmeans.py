@@ -92,29 +92,25 @@ class _Faiss:
         self.get_num_gpus = lambda: gpus
 
 
-class _Torch:
-    def __init__(self, gpu: bool) -> None:
-        self.cuda = type("cuda", (), {"is_available": staticmethod(lambda: gpu)})
-
-
 @pytest.mark.parametrize(
-    ("faiss", "torch", "expected"),
+    ("faiss", "torch_sees_gpu", "expected"),
     [
-        (_Faiss(1), _Torch(True), ("faiss", "cuda")),
-        (_Faiss(0), _Torch(True), ("torch", "cuda")),
-        (_Faiss(0), _Torch(False), ("faiss", "cpu")),
-        (None, _Torch(False), ("torch", "cpu")),
-        (None, _Torch(True), ("torch", "cuda")),
+        (_Faiss(1), True, ("faiss", "cuda")),
+        (_Faiss(0), True, ("torch", "cuda")),
+        (_Faiss(0), False, ("faiss", "cpu")),
+        (None, False, ("torch", "cpu")),
+        (None, True, ("torch", "cuda")),
     ],
 )
 def test_the_backend_is_decided_by_what_is_really_there(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     faiss: object,
-    torch: object,
+    torch_sees_gpu: bool,
     expected: tuple[str, str],
 ) -> None:
-    monkeypatch.setattr(backends, "_installed", {"faiss": faiss, "torch": torch}.get)
+    monkeypatch.setattr(backends, "_installed", {"faiss": faiss, "torch": object()}.get)
+    monkeypatch.setattr(backends, "sees_gpu", lambda: torch_sees_gpu)
     with caplog.at_level(logging.INFO):
         chosen = choose_backend()
     assert (chosen.name, chosen.device) == expected

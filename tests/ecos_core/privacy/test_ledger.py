@@ -18,6 +18,7 @@ from ecos_core.errors import BudgetExceeded, EcosError, InputError, IntegrityErr
 from ecos_core.privacy import chain
 from ecos_core.privacy.accounting import epsilon_exact
 from ecos_core.privacy.events import Adjacency, histogram_event
+from ecos_core.privacy.filesystem import LedgerUnavailableError
 from ecos_core.privacy.ledger import COUNTER_NAME, DATABASE_NAME, Ledger, Limits
 
 DELTA = 1e-5
@@ -167,6 +168,26 @@ def test_a_window_refreshes_a_requester_but_never_the_total(
     with pytest.raises(BudgetExceeded) as refused:
         ask(ledger, "c")
     assert refused.value.limit == 1.0
+
+
+def test_setting_the_clock_back_lets_no_spending_expire_early(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000_000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    ledger = Ledger.create(folder, Limits(total=5.0, per_requester=0.6, window_s=3600), DELTA)
+    now -= 5000
+    ask(ledger, "a")
+    now += 5001
+    with pytest.raises(BudgetExceeded):
+        ask(ledger, "b")
+
+
+def test_commits_are_synced_to_disk(ledger: Ledger) -> None:
+    """What no kill can show: without it a power failure would take a released answer's entry with it."""
+    with ledger._database.reading() as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_lifetime_limit_binds_all_data_versions(folder: Path) -> None:
@@ -457,11 +478,21 @@ def test_a_full_disk_is_told_and_nothing_is_spent(ledger: Ledger, folder: Path) 
     connection = ledger._database._connection()
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(InputError, match="disk"):
+    with pytest.raises(LedgerUnavailableError, match="disk"):
         ask(ledger, "b", "lab", answer=lambda: os.urandom(100_000))
     assert len(ledger.statement().events) == 1
     connection.execute("PRAGMA max_page_count = 100000")
     assert not ask(ledger, "b", "lab").replayed
+
+
+def test_a_counter_that_cannot_be_written_holds_the_answer_back(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(LedgerUnavailableError, match="No space left"):
+            ask(ledger, "a")
+    assert ask(ledger, "a").replayed
 
 
 # Versions.

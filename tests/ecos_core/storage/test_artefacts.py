@@ -77,3 +77,17 @@ def test_a_manifest_that_is_not_the_one_wanted(folder, text, error, message):
         (folder / "manifest.json").write_bytes(text.encode())
     with pytest.raises(error, match=message):
         read_manifest(folder, "test")
+
+
+def test_what_is_compressed_already_is_stored_as_it_is_and_the_rest_is_compressed(folder):
+    import pyarrow.parquet as pq
+
+    table = pa.table({"bytes": [b"\x00" * 5000] * 4, "names": [["a", "b"]] * 4, "label": ["x"] * 4})
+    record = write_shard(folder, None, table, opaque=["bytes"])
+    assert read_shard(folder, record).equals(table) and record.bytes > 20_000
+    group = pq.read_metadata((folder / record.name).path).row_group(0)
+    found = {group.column(index).path_in_schema: group.column(index).compression for index in range(3)}
+    assert found == {"bytes": "UNCOMPRESSED", "names.list.element": "ZSTD", "label": "ZSTD"}
+    features = pa.table({"feature": pa.array([[0.5] * 8] * 4, pa.list_(pa.float16(), 8))})
+    ordinary = write_shard(folder, "features.parquet", features)
+    assert pq.read_metadata((folder / ordinary.name).path).row_group(0).column(0).compression == "ZSTD"

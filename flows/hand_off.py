@@ -1,0 +1,35 @@
+"""Give a selection to labellers, wait until the labels are back, go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.deployments import run_deployment
+from prefect.flow_runs import suspend_flow_run
+
+from ecos_core.config import HandOffConfig
+from tasks.hand_off import hand_out, labels_so_far
+
+SECONDS_A_DAY = 86_400
+TRAINING = "train-downstream/on-labels"
+
+
+@flow(name="hand-off", flow_run_name="hand off {config.selection}", persist_result=True)
+def hand_off(config: HandOffConfig) -> dict[str, Any]:
+    """Export a selection for labelling, suspend until its labels are back, then go on.
+
+    Suspended, the run is a row in the server's database: it holds no process and survives restarts. Each import
+    resumes it; with labels still open it suspends again. Started by hand, outside a deployment, it only exports.
+    """
+    given = hand_out(config)
+    status = labels_so_far(config)
+    if not status["complete"] and runtime.deployment.id:
+        # The key names how far the labels are: resumed without any new one, the run goes on with what is there.
+        suspend_flow_run(timeout=int(config.wait_days * SECONDS_A_DAY), key=f"labels-{status['labelled']}")
+    if config.then_train is not None and status["labelled"]:
+        training = config.then_train.model_copy(
+            update={"labels": config.labels, "selection": config.selection}
+        )
+        run_deployment(TRAINING, parameters={"config": training.model_dump(mode="json")}, timeout=0)
+    return {**given, **status, "labels": config.labels}

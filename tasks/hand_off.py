@@ -1,0 +1,68 @@
+"""Hand a selection out and see how far its labels are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from ecos_core.config import HandOffConfig
+from ecos_core.errors import InputError
+from ecos_core.labelling.export import export_handoff
+from ecos_core.labelling.returns import Handoff, handoff_status
+from ecos_core.lake.lake import Lake
+from ecos_core.stages.selecting import resolve_selection
+from ecos_core.storage import Location
+from tasks.artifacts import show_table, show_text
+from tasks.progress import PrefectProgress
+
+
+@task(name="hand out", cache_policy=NO_CACHE)
+def hand_out(config: HandOffConfig) -> dict[str, Any]:
+    """Write the hand-off folder; one that is finished for this selection is kept."""
+    if (Location.of(config.out) / "manifest.json").exists():
+        given = Handoff.open(config.out)
+        if given.manifest.inputs["selection"] != _selection_digest(config):
+            raise InputError(f"{config.out}: holds the hand-off of another selection; choose another folder")
+        return {"handoff": config.out, "tasks": len(given.tasks)}
+    report = export_handoff(
+        resolve_selection(config.selection),
+        Lake.open(config.lake),
+        config.out,
+        format=config.format,
+        label_set=config.label_set,
+        instructions=config.instructions,
+        annotators=config.annotators,
+        overlap=config.overlap,
+        progress=PrefectProgress(),
+    )
+    return {"handoff": config.out, "tasks": report.tasks}
+
+
+def _selection_digest(config: HandOffConfig) -> str:
+    from ecos_core.storage import read_manifest
+
+    return read_manifest(resolve_selection(config.selection), "selection").digest
+
+
+@task(name="look for labels", cache_policy=NO_CACHE)
+def labels_so_far(config: HandOffConfig) -> dict[str, Any]:
+    """Counts of what is labelled, open and in conflict, shown on the run's page."""
+    if not Location.of(config.labels).exists():
+        tasks = len(Handoff.open(config.out).tasks)
+        counts = {"tasks": tasks, "labelled": 0, "open": tasks, "conflicts": 0, "complete": False}
+    else:
+        status = dataclasses.asdict(handoff_status(config.out, config.labels))
+        counts = {name: status[name] for name in ("tasks", "labelled", "open", "conflicts", "complete")}
+    show_table("labels", [counts], f"Labels of {config.out}")
+    if not counts["complete"]:
+        show_text(
+            "waiting",
+            f"Waiting for labels: **{counts['labelled']} of {counts['tasks']}** are back. Bring more in with  "
+            "`ecos handoff import`, which resumes this run by itself; or resume it by hand to go on with what is "
+            "there.",
+            "Waiting for the labelling team",
+        )
+    return counts

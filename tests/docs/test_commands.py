@@ -1,0 +1,59 @@
+"""Every ``ecos`` command that the documentation shows exists, with every option it is shown with."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from ecos_cli.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md"])
+FENCED = re.compile(r"^```(?:bash|sh|console)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"^ {4}(?=\S)(.*(?:\n {6,}\S.*)*)", re.MULTILINE)
+INLINE = re.compile(r"`(ecos [^`]+)`")
+
+
+def shown(page: Path) -> Iterator[str]:
+    """The ``ecos`` commands of the code blocks and of the text, each on one line."""
+    text = page.read_text()
+    for block in FENCED.findall(text) + INDENTED.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.strip().startswith("ecos "):
+                yield " ".join(line.split())
+    for command in INLINE.findall(FENCED.sub("", text)):
+        yield " ".join(command.split())
+
+
+COMMANDS = sorted({(page.name, line) for page in PAGES for line in shown(page)})
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(COMMANDS) > 25
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_the_command_and_its_options_exist(page: str, line: str) -> None:
+    words = shlex.split(line.replace("…", ""), comments=True)[1:]
+    command: Any = typer.main.get_command(app)
+    context: Any = None
+    while hasattr(command, "get_command") and words and not words[0].startswith("-"):
+        name = words.pop(0)
+        if name.isupper():
+            return
+        found = command.get_command(context, name)
+        assert found is not None, f"{page}: no command '{name}' in: {line}"
+        command = found
+    known = {
+        option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]
+    }
+    for word in words:
+        if word.startswith("--"):
+            option = word.split("=")[0].rstrip(",.;:")
+            assert option in known | {"--help", "--version"}, f"{page}: no option {option} in: {line}"

@@ -1,0 +1,27 @@
+"""The batched torch search picks what the exact search picks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecos_core.errors import InputError
+from ecos_core.sampling.k_center import greedy_k_center
+from ecos_core.sampling.k_center_torch import greedy_k_center_groups
+
+
+def test_groups_of_all_sizes_agree_with_the_exact_search() -> None:
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(size=(size, 8)).astype(np.float32) for size in (1, 3, 40, 41, 90, 500)]
+    counts = [1, 2, 10, 41, 30, 60]
+    firsts = [0, 1, 5, 0, 3, 499]
+    found = greedy_k_center_groups(groups, counts, firsts)
+    for rows, count, first, picks in zip(groups, counts, firsts, found, strict=True):
+        expected = greedy_k_center(rows, count, first=first)
+        assert picks.indices.tolist() == expected.indices.tolist()
+        np.testing.assert_allclose(picks.radii, expected.radii, rtol=1e-3)
+
+
+def test_more_picks_than_rows_are_refused() -> None:
+    with pytest.raises(InputError, match="group 0 has 2 rows for 3 picks"):
+        greedy_k_center_groups([np.zeros((2, 2))], [3], [0])
