@@ -91,7 +91,17 @@ class ClientConfig(Settings):
     """The data owner's service and the file with this requester's token."""
 
     name: str = Field("client", title="Name", description="What tables call this client.", min_length=1)
-    url: str = Field(title="Client address", description="http(s)://host:port", pattern=r"^https?://[^/\s]+")
+    url: str = Field(
+        title="Client address",
+        description="http(s)://host:port, or the address of a mailbox (file:///…, s3://bucket/…).",
+        pattern=r"^[a-z][a-z0-9+.-]*://\S+$",
+    )
+    public_key: str | None = Field(
+        None,
+        title="Client's key",
+        description="Its signing key in hex, where it is known.",
+        pattern="^[0-9a-f]{64}$",
+    )
     token_file: str = Field(
         title="Token file",
         description="On the worker's machine, mode 600; its content never leaves.",

@@ -6,6 +6,7 @@ every scheduled run over an unchanged lake, costs no privacy.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ecos_core.client.connection import Connection
+from ecos_core.client.connection import connect as connect_to
 from ecos_core.client.protocol import ScoreRelease
-from ecos_core.client.requester import ClientConnection
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import InputError
@@ -27,15 +29,20 @@ KIND = "scores"
 
 @dataclass(frozen=True)
 class StoredScores:
-    """A client's answer on disk: ``folder`` holds the counts, ``manifest.summary`` the privacy account and receipt."""
+    """A client's answer on disk: ``folder`` holds the counts, ``manifest.summary`` the privacy account and receipt.
+
+    ``epsilon_limit`` is what the client said its limit is when it was asked; owners may change it, so it is no part
+    of the artefact.
+    """
 
     folder: Location
     manifest: Manifest
+    epsilon_limit: float | None = None
 
     @property
     def privacy(self) -> dict[str, Any]:
         """``epsilon``, ``epsilon_autodp`` (totals), ``epsilon_release``, ``delta``, ``sigma``, ``adjacency``, …"""
-        return dict(self.manifest.summary["privacy"])
+        return {**self.manifest.summary["privacy"], "epsilon_limit": self.epsilon_limit}
 
 
 def planned(privacy: PrivacyConfig) -> Plan:
@@ -47,7 +54,7 @@ def planned(privacy: PrivacyConfig) -> Plan:
     return plan_sigma(privacy.epsilon, privacy.delta, adjacency=privacy.adjacency, gamma=privacy.gamma)
 
 
-def connect(client: ClientConfig) -> ClientConnection:
+def connect(client: ClientConfig) -> Connection:
     """A connection with the token of the file. Raises InputError when a file cannot be read."""
     path = Path(client.token_file).expanduser()
     try:
@@ -56,13 +63,10 @@ def connect(client: ClientConfig) -> ClientConnection:
         raise InputError(
             f"{path}: the token file cannot be read ({error.strerror}); the data owner hands it out"
         ) from error
-    authority = client.certificate_authority
-    return ClientConnection(
-        client.url,
-        token,
-        authority=Path(authority).expanduser() if authority else None,
-        timeout_s=client.timeout_s,
-    )
+    options: dict[str, Any] = {}
+    if client.certificate_authority:
+        options["authority"] = Path(client.certificate_authority).expanduser()
+    return connect_to(client.url, token, public_key=client.public_key, timeout_s=client.timeout_s, **options)
 
 
 def request_scores(
@@ -71,6 +75,7 @@ def request_scores(
     """Ask, verify the receipt, store. Raises RemoteError, PolicyError or BudgetExceeded as the client answers."""
     plan = planned(privacy)
     with connect(client) as connection:
+        limit = connection.info().epsilon_limit
         release = connection.score(
             clustering.centroids,
             sigma=plan.sigma,
@@ -78,7 +83,7 @@ def request_scores(
             adjacency=str(privacy.adjacency),
             gamma=privacy.gamma,
         )
-    return store_release(clustering, release, folder)
+    return dataclasses.replace(store_release(clustering, release, folder), epsilon_limit=limit)
 
 
 def store_release(clustering: Clustering, release: ScoreRelease, folder: Location) -> StoredScores:
