@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 
 def sampling(
-    lake: Path, client: ServedClient, out: str, tracking: TrackingConfig, **more: Any
+    lake: Path, client: ServedClient, out: str, tracking: TrackingConfig, /, **more: Any
 ) -> SampleConfig:
     values = {
         "lake": str(lake), "out": out, "budget": 30, "tracking": tracking, "privacy": {"epsilon": 0.35},
