@@ -21,10 +21,14 @@ class DemoData:
     folder: Path
 
 
-def prepare(home: Path, client: str, progress: ProgressSink) -> DemoData:
-    """Build and split; what is there already is kept. Raises InputError for an unknown domain."""
+def check_domain(client: str) -> None:
+    """Raises InputError for a domain that the demo does not have."""
     if client not in DOMAINS:
         raise InputError(f"--client {client}: the demo's domains are {', '.join(DOMAINS)}")
+
+
+def prepare(home: Path, client: str, progress: ProgressSink) -> DemoData:
+    """Build and split; what is there already is kept."""
     digits = home / "digits"
     if not digits.exists():
         building = home / ".tmp-digits"

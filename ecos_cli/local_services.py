@@ -32,6 +32,12 @@ class Service:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    health: str
+    wait_s: float
+
+    def wait_ready(self) -> None:
+        """Return when it answers. Raises RemoteError, naming the log, when it stops or takes too long."""
+        _wait(self, self.url + self.health, self.wait_s)
 
 
 def free_port(preferred: int | None = None) -> int:
@@ -59,8 +65,10 @@ def running(
     log: Path,
     environment: Mapping[str, str] | None = None,
     wait_s: float = 120,
+    wait: bool = True,
 ) -> Iterator[Service]:
-    """Start ``command``, wait until ``url + health`` answers, and stop the process at the end.
+    """Start ``command``, wait until ``url + health`` answers (unless ``wait`` is off: the caller waits when it needs
+    the service), and stop the process at the end.
 
     Raises RemoteError, naming the log, when it does not come up.
     """
@@ -74,9 +82,10 @@ def running(
             env={**os.environ, **QUIET, **(environment or {})},
             start_new_session=True,
         )
-    service = Service(name=name, url=url, process=process, log=log)
+    service = Service(name=name, url=url, process=process, log=log, health=health, wait_s=wait_s)
     try:
-        _wait(service, url + health, wait_s)
+        if wait:
+            service.wait_ready()
         yield service
     finally:
         stop(process)
@@ -114,7 +123,7 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, "-m", *arguments]
 
 
-def prefect_server(home: Path, port: int) -> contextlib.AbstractContextManager[Service]:
+def prefect_server(home: Path, port: int, *, wait: bool = True) -> contextlib.AbstractContextManager[Service]:
     """A Prefect server on SQLite under ``home/prefect``."""
     folder = home / "prefect"
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,6 +139,7 @@ def prefect_server(home: Path, port: int) -> contextlib.AbstractContextManager[S
             "PREFECT_UI_API_URL": f"{url}/api",
             "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder}/prefect.db",
         },
+        wait=wait,
     )
 
 

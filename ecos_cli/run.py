@@ -46,10 +46,11 @@ def run(
             point_at_server(home, stack.enter_context(prefect_server(home, free_port())).url)
         progress = stack.enter_context(progress_bar(quiet=as_json))
         from flows.outsource import outsource
-        from tasks.progress import also_show
+        from tasks.progress import also_show, send_what_is_left
 
         also_show(progress)
         result = outsource(settings)
+        send_what_is_left()
     emit(
         {
             "rows": result["rows"],

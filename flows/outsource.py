@@ -96,5 +96,6 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
                         "trained": trained,
                     }
                 )
-    core_seconds = sum(step["seconds"] for step in steps)
-    return {**compare_and_report(config, cells), "core_seconds": core_seconds}
+    compared = compare_and_report(config, cells)
+    core_seconds = sum(step["seconds"] for step in [*steps, compared])
+    return {**compared, "core_seconds": core_seconds}

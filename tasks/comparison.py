@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import time
 from itertools import groupby
 from typing import Any
 
@@ -29,6 +30,7 @@ def compare_and_report(
     config: OutsourceConfig, cells: list[dict[str, Any]], pool: str = "id+ood"
 ) -> dict[str, Any]:
     """Log every cell to MLflow, write the results table and the report. Returns rows, report and run."""
+    began = time.perf_counter()
     rows = summarise(cells, client=config.client.name, pool=pool)
     out = Location.of(config.out)
     with tracked_run(config.tracking, name="outsource", tags={"ecos.kind": "outsourcing"}) as run:
@@ -55,6 +57,7 @@ def compare_and_report(
         "privacy": last_account(cells),
         "mlflow_run": run.id,
         "mlflow_experiment": run.experiment,
+        "seconds": time.perf_counter() - began,
     }
 
 

@@ -8,11 +8,14 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.events.worker import EventsWorker
 from prefect.logging import get_run_logger
+from prefect.logging.handlers import APILogWorker
 
 from ecos_core.progress import Progress, ProgressSink, silent
 
 INTERVAL_S = 2.0
+DRAIN_S = 10.0
 _terminal: ProgressSink = silent
 
 
@@ -20,6 +23,12 @@ def also_show(sink: ProgressSink) -> None:
     """Send every report to ``sink`` too: the command that runs a flow in its own process draws bars with it."""
     global _terminal
     _terminal = sink
+
+
+def send_what_is_left() -> None:
+    """Send Prefect's queued logs and events while its server is still up; else they are retried for a minute."""
+    APILogWorker.drain_all(timeout=DRAIN_S)
+    EventsWorker.drain_all(timeout=DRAIN_S)
 
 
 def on_terminal(report: Progress) -> None:
