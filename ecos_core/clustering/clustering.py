@@ -319,6 +319,6 @@ def read_centroids(where: Location) -> NDArray[np.float32]:
     import pyarrow.parquet as pq
 
     with where.open_input() as file:
-        table = pq.read_table(file)
+        table = pq.ParquetFile(file).read(use_threads=False)
     stored: NDArray[np.float32] = matrix(table["centroid"], table["centroid"].type.list_size)
     return stored

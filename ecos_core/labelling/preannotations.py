@@ -56,6 +56,6 @@ def _rows(where: Path) -> Iterator[Mapping[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        yield from pq.read_table(where).to_pylist()
+        yield from pq.ParquetFile(where).read(use_threads=False).to_pylist()
     except pa.ArrowInvalid as error:
         raise InputError(f"{where}: neither a .csv nor a Parquet file") from error

@@ -71,10 +71,10 @@ def read_labels(folder: Location) -> dict[str, str]:
     where = folder / LABELS_NAME
     try:
         with where.open_input() as file:
-            table = pq.read_table(file, columns=["sample_id", "label"])
+            table = pq.ParquetFile(file).read(columns=["sample_id", "label"], use_threads=False)
     except FileNotFoundError as error:
         raise InputError(
-            f"{folder}: no {LABELS_NAME} here; take labels back with  ecos handoff pull"
+            f"{folder}: no {LABELS_NAME} here; take labels back with  ecos handoff import"
         ) from error
     except (pa.ArrowInvalid, KeyError) as error:
         raise InputError(f"{where}: not a labels file (columns sample_id and label are needed)") from error

@@ -195,7 +195,7 @@ def mlflow_note(stack: Stack) -> str:
     )  # fmt: skip
     keys = [item["Key"] for item in store.list_objects_v2(Bucket=topology.BUCKET)["Contents"]]
     assert any(key.startswith("mlflow/") and key.endswith("note.txt") for key in keys)
-    os.environ.setdefault("MLFLOW_TRACKING_URI", stack.mlflow.url)
+    mlflow.set_tracking_uri(stack.mlflow.url)
     return mlflow.artifacts.load_text(f"{run.info.artifact_uri}/note.txt")
 
 
