@@ -9,8 +9,14 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.tiny_support import CLUSTERS, IMAGE_SIZE, ServedClient, TinyImages, client_process, ecos_json
+
+# Timings are for benchmarks; where CI runs, the same examples are tried every time.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 # Before Prefect or MLflow is imported by anything: no telemetry, nothing leaves the machine.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

@@ -3,8 +3,10 @@ annotators."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,7 +104,7 @@ def share_out(
     """Give every task to one annotator, and a share of them to several, for agreement.
 
     Near-duplicates stay together, so that one person sees them side by side. Shared groups are spread evenly
-    over the batch, and every pair of neighbours in the list of annotators meets about equally often.
+    over the batch; loads differ by one group at most, and among equals those who met least often meet.
 
     Args:
         tasks: in the order they will be shown; those of one group follow each other.
@@ -122,13 +124,30 @@ def share_out(
         return list(tasks)
     groups = sorted({task.group for task in tasks})
     given: dict[int, tuple[str, ...]] = {}
-    turn = {1: 0, raters: 0}
+    load: dict[int, Counter[str]] = {1: Counter(), raters: Counter()}
+    met: Counter[frozenset[str]] = Counter()
     for place, group in enumerate(groups):
         shared = int((place + 1) * overlap + 1e-9) > int(place * overlap + 1e-9)
         count = raters if shared else 1
-        given[group] = tuple(annotators[(turn[count] + step) % len(annotators)] for step in range(count))
-        turn[count] += 1
+        given[group] = _least_loaded(annotators, count, load[count], met)
     return [replace(task, annotators=given[task.group]) for task in tasks]
+
+
+def _least_loaded(
+    annotators: Sequence[str], count: int, load: Counter[str], met: Counter[frozenset[str]]
+) -> tuple[str, ...]:
+    """``count`` annotators with the fewest groups so far, and count the group as theirs."""
+    chosen: list[str] = []
+    for _ in range(count):
+        waiting = [name for name in annotators if name not in chosen]
+        chosen.append(
+            min(
+                waiting, key=lambda name: (load[name], sum(met[frozenset((name, other))] for other in chosen))
+            )
+        )
+    load.update(chosen)
+    met.update(frozenset(pair) for pair in combinations(chosen, 2))
+    return tuple(sorted(chosen, key=annotators.index))
 
 
 def build_tasks(

@@ -148,7 +148,9 @@ def read_shard(folder: Location, record: ShardRecord, columns: Sequence[str] | N
                 raise IntegrityError(str(where), f"{record.sha256} ({record.bytes} bytes)", f"{size} bytes")
             names = None if columns is None else list(columns)
             # Without threads: pyarrow 25 aborts a process that ends soon after its thread pool started.
-            return pq.ParquetFile(file, page_checksum_verification=True).read(columns=names, use_threads=False)
+            return pq.ParquetFile(file, page_checksum_verification=True).read(
+                columns=names, use_threads=False
+            )
     except FileNotFoundError as error:
         raise IntegrityError(str(where), record.sha256, "no file") from error
     except (pa.ArrowInvalid, OSError) as error:
