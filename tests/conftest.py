@@ -92,7 +92,7 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
         with temporary_settings({PREFECT_API_URL: f"{server.url}/api", PREFECT_HOME: home / "own"}):
             yield f"{server.url}/api"
-            # While the server is up: left to the interpreter's exit, they fail and write to a stream that pytest closed.
+            # While the server is up: later they would fail and write to a stream that pytest closed.
             from tasks.progress import send_what_is_left
 
             send_what_is_left()
