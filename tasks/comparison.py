@@ -18,11 +18,11 @@ from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency, GaussianE
 from ecos_core.reporting.data import Link
 from ecos_core.reporting.report import render_report
 from ecos_core.stages.reporting import outsourcing_report
-from ecos_core.storage import Location
+from ecos_core.storage import Location, canonical_json, sha256_hex
 from tasks.artifacts import show_link, show_table, show_text
 from tasks.tracking import Run, privacy_metrics, run_address, tracked_run
 
-POOLS = {True: "id+ood", False: "ood"}
+COMPARISON_NAME = "comparison.json"
 
 
 @task(name="compare", cache_policy=NO_CACHE)
@@ -31,6 +31,10 @@ def compare_and_report(
 ) -> dict[str, Any]:
     """Log every cell to MLflow, write the results table and the report. Returns rows, report and run."""
     began = time.perf_counter()
+    digest = comparison_digest(config, cells)
+    earlier = earlier_comparison(Location.of(config.out), digest)
+    if earlier is not None:
+        return {**earlier, "seconds": time.perf_counter() - began}
     rows = summarise(cells, client=config.client.name, pool=pool)
     out = Location.of(config.out)
     with tracked_run(config.tracking, name="outsource", tags={"ecos.kind": "outsourcing"}) as run:
@@ -51,14 +55,40 @@ def compare_and_report(
     show_text("privacy", privacy_text(last_account(cells)), "What the client's data paid")
     if address.startswith("http"):
         show_link("mlflow-run", address, "MLflow run")
-    return {
+    compared = {
         "rows": rows,
         "report": str(report),
         "privacy": last_account(cells),
         "mlflow_run": run.id,
         "mlflow_experiment": run.experiment,
-        "seconds": time.perf_counter() - began,
     }
+    (out / COMPARISON_NAME).write_bytes(json.dumps({"digest": digest, "result": compared}, indent=1).encode())
+    return {**compared, "seconds": time.perf_counter() - began}
+
+
+def comparison_digest(config: OutsourceConfig, cells: list[dict[str, Any]]) -> str:
+    """Of all that the comparison is made from; where the client listens is no part of it."""
+    settings = config.model_dump(mode="json", exclude={"client": {"url", "timeout_s"}})
+    made_from = [
+        [
+            cell["sampler"],
+            cell["budget"],
+            cell["seed"],
+            cell["selection"]["digest"],
+            cell["trained"]["digest"],
+        ]
+        for cell in cells
+    ]
+    return sha256_hex(canonical_json([settings, made_from]))
+
+
+def earlier_comparison(out: Location, digest: str) -> dict[str, Any] | None:
+    """The result of a finished comparison of the same cells, its MLflow run and report; None when there is none."""
+    try:
+        found: dict[str, Any] = json.loads((out / COMPARISON_NAME).read_bytes())
+    except FileNotFoundError:
+        return None
+    return dict(found["result"]) if found["digest"] == digest else None
 
 
 def report_page(
