@@ -11,6 +11,7 @@ from ecos_core.clustering.duplicates import close_pairs, components, find_duplic
 from ecos_core.clustering.pool import LakePool
 from ecos_core.clustering.restricted import restricted_pool
 from ecos_core.features.extraction import extract_lake
+from ecos_core.features.extractor import load_extractor
 from ecos_core.lake.digits import photographs
 from ecos_core.lake.ingest import ingest
 from ecos_core.lake.lake import Lake
@@ -42,7 +43,7 @@ def test_components_are_named_by_their_smallest_member():
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory, tiny_extractor):
+def lake(tmp_path_factory):
     """Twelve pictures; of the first also a smaller copy, of the second one with other colours."""
     folder = tmp_path_factory.mktemp("duplicates")
     sources = [photo for photo in photographs() if min(photo.shape[:2]) > 300]
@@ -68,8 +69,8 @@ def _save(image, path):
     path.write_bytes(buffer.getvalue())
 
 
-def test_copies_are_found_kept_and_never_chosen_together(lake, tiny_extractor):
-    clustering = cluster_lake(lake, extract_lake(lake, tiny_extractor), clusters=2)
+def test_copies_are_found_kept_and_never_chosen_together(lake):
+    clustering = cluster_lake(lake, extract_lake(lake, load_extractor(image_size=64)), clusters=2)
     assert stored_duplicates(clustering) is None
     found = find_duplicates(lake, clustering)
     assert found.groups == 2 and found.superfluous == 2
