@@ -3,7 +3,7 @@
 The counts are noised, so they are first denoised cell by cell. They then serve twice: summed over the
 classes they are coverage scores, and taken as weighted samples, each cell standing at its cluster's
 centroid, they train a classifier. The classifier reads a sample's own features, so samples of a cluster
-that mixes classes need not all get its majority.
+that mixes classes need not all get its majority; the cluster's own shares are the other half of the answer.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ Doubles = npt.NDArray[np.float64]
 # Scores are whole numbers; estimated counts keep three digits after the point.
 SCORE_SCALE = 1000
 LEAST_WEIGHT = 1e-3
+# A cell's count is never so sure that half a record more would not change it.
+HALF_A_RECORD = 0.5
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,21 @@ class ClassHistogram:
             raise InputError("class histogram: all counts are noise; ask with more epsilon or fewer clusters")
         names: Sequence[str] = np.asarray(self.classes)[columns].tolist()
         return train_linear_probe(centroids[clusters], names, c=c, weights=weights[clusters, columns])
+
+    def labels(
+        self,
+        features: npt.NDArray[np.floating],
+        clusters: npt.NDArray[np.integer],
+        centroids: npt.NDArray[np.floating],
+    ) -> npt.NDArray[np.str_]:
+        """A label for each sample, strings [n], of its features [n, d] and its cluster int [n].
+
+        The most probable class under the product of the classifier's answer and the denoised shares of the
+        sample's cluster. Raises InputError as ``classifier`` does.
+        """
+        probe = self.classifier(centroids)
+        known = np.flatnonzero(np.isin(self.classes, probe.classes))
+        order = [probe.classes.index(self.classes[column]) for column in known]
+        shares = np.log(self.estimated()[:, known] + HALF_A_RECORD)[clusters]
+        answers = np.log(np.maximum(probe.predict_proba(features)[:, order], 1e-12))
+        return np.asarray(self.classes)[known[(answers + shares).argmax(axis=1)]]

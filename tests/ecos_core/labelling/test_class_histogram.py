@@ -33,6 +33,19 @@ def test_cells_of_noise_do_not_add_up_to_a_score():
     assert scores[1:].mean() < 20 * SCORE_SCALE
 
 
+def test_a_label_weighs_the_cluster_against_the_samples_features():
+    found = ClassHistogram(COUNTS, ("a", "b"), 0.0)
+    between = np.array([[0.5, 0.5, 0], [0.5, 0.5, 0]])
+    assert found.labels(between, np.array([0, 2]), CENTROIDS).tolist() == ["a", "b"]
+
+
+def test_a_class_that_nobody_has_is_never_given():
+    counts = np.array([[0, 90, 0], [0, 0, 80]])
+    found = ClassHistogram(counts, ("none", "a", "b"), 0.0)
+    labels = found.labels(CENTROIDS[[0, 2]], np.array([0, 1]), CENTROIDS[[0, 2]])
+    assert labels.tolist() == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     "counts, classes", [(np.zeros(4, int), ("a", "b")), (COUNTS, ("a",)), (COUNTS, ("a", "b", "c"))]
 )
