@@ -143,6 +143,8 @@ def _pairs_in_reach(
 
 def _main_direction(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """A unit vector near the first principal direction, by a few power iterations on an even sample."""
+    if not len(features):
+        return np.zeros(features.shape[1], np.float32)
     step = max(1, len(features) // DIRECTION_ROWS)
     sample = features[::step] - features[::step].mean(axis=0)
     direction = np.ones(features.shape[1], np.float32)
