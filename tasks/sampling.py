@@ -14,6 +14,7 @@ from ecos_core.config import SampleConfig
 from ecos_core.lake.lake import Lake
 from ecos_core.reporting import figures
 from ecos_core.reporting.montage import contact_sheet
+from ecos_core.reporting.pictures import COLUMNS, picture_of
 from ecos_core.reporting.style import png
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.sampling.store import read_selection
@@ -83,8 +84,9 @@ def publish_selection(lake: str, selection: str, out: str, account: dict[str, An
     )
     opened = Lake.open(lake)
     shown = chosen.sample_id[:MONTAGE_IMAGES].tolist()
-    rows = read_rows(opened, opened.snapshot(manifest.inputs["lake"]), shown, ["bytes", "uri"])
-    show_picture("montage", contact_sheet([image_bytes(rows[sample]) for sample in shown]), "The first picks")
+    rows = read_rows(opened, opened.snapshot(manifest.inputs["lake"]), shown, list(COLUMNS))
+    pictures = [picture_of(rows[sample], image_bytes(rows[sample])) for sample in shown]
+    show_picture("montage", contact_sheet(pictures), "The first picks")
     reasons = Counter(chosen.reason.tolist()) + Counter(
         f"left out: {reason}" for reason in chosen.omitted.reason.tolist()
     )

@@ -17,6 +17,7 @@ from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake, Snapshot
 from ecos_core.reporting import data
 from ecos_core.reporting.geometry import coverage_curve, principal_plane
+from ecos_core.reporting.pictures import COLUMNS, picture_of
 from ecos_core.reporting.style import sampler_name
 from ecos_core.sampling.selection import Selection
 from ecos_core.sampling.store import read_selection
@@ -197,8 +198,8 @@ def _montage(lake: Lake, snapshot: Snapshot, sampler: str, selection: Selection)
 
 
 def _images(lake: Lake, snapshot: Snapshot, sample_ids: Sequence[str]) -> dict[str, bytes]:
-    rows = read_rows(lake, snapshot, sample_ids, ["bytes", "uri"])
-    return {sample: image_bytes(row) for sample, row in rows.items()}
+    rows = read_rows(lake, snapshot, sample_ids, list(COLUMNS))
+    return {sample: picture_of(row, image_bytes(row)) for sample, row in rows.items()}
 
 
 def _result(row: Mapping[str, Any]) -> data.ResultRow:
