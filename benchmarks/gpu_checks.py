@@ -107,8 +107,9 @@ def _kmeans(device: str, flops: float, small: bool) -> dict[str, Any]:
 
     rows, dim, clusters, iterations = (20_000, 64, 100, 5) if small else (10_000_000, 512, 1_000, 5)
     points = clustered_rows(rows, dim, clusters)[0]
+    seeds = points[np.random.default_rng(1).choice(rows, clusters, replace=False)]
     start = time.perf_counter()
-    vectors, inertia = fit(points, FitOptions(clusters, 1, iterations, False), device)
+    vectors, inertia = fit(points, seeds, FitOptions(clusters, 1, iterations, False), device)
     seconds = (time.perf_counter() - start) / iterations
     sample = points[:: max(1, rows // 20_000)].astype(np.float64)
     squared = (sample**2).sum(1)[:, None] - 2.0 * sample @ vectors.T.astype(np.float64)
