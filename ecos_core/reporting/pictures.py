@@ -12,11 +12,12 @@ from ecos_core.lake.modality import IMAGE, TABLE, modality_of, read_row
 
 SIDE = 240
 _COLUMNS, _LINES, _MARGIN = 36, 18, 8
-COLUMNS = ("bytes", "uri", "media_type")
+COLUMNS = ("bytes", "media_type")
 
 
-def picture_of(row: Mapping[str, Any], content: bytes) -> bytes:
-    """An image file's bytes that stand for a lake row (column ``media_type``) with this ``content``."""
+def picture_of(row: Mapping[str, Any]) -> bytes:
+    """An image file's bytes that stand for a lake row with ``COLUMNS``."""
+    content: bytes = row["bytes"]
     modality = modality_of(row["media_type"])
     if modality is IMAGE:
         return content

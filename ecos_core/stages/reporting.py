@@ -15,13 +15,13 @@ from ecos_core.clustering.members import Members
 from ecos_core.clustering.pool import LakePool
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake, Snapshot
+from ecos_core.lake.lookup import image_rows
 from ecos_core.reporting import data
 from ecos_core.reporting.geometry import coverage_curve, principal_plane
 from ecos_core.reporting.pictures import COLUMNS, picture_of
 from ecos_core.reporting.style import sampler_name
 from ecos_core.sampling.selection import Selection
 from ecos_core.sampling.store import read_selection
-from ecos_core.training.data import image_bytes, read_rows
 
 MONTAGE_IMAGES = 60
 CLUSTER_MONTAGES = 6
@@ -198,8 +198,8 @@ def _montage(lake: Lake, snapshot: Snapshot, sampler: str, selection: Selection)
 
 
 def _images(lake: Lake, snapshot: Snapshot, sample_ids: Sequence[str]) -> dict[str, bytes]:
-    rows = read_rows(lake, snapshot, sample_ids, list(COLUMNS))
-    return {sample: picture_of(row, image_bytes(row)) for sample, row in rows.items()}
+    rows = image_rows(lake, snapshot, sample_ids, COLUMNS)
+    return {row["sample_id"]: picture_of(row) for row in rows}
 
 
 def _result(row: Mapping[str, Any]) -> data.ResultRow:

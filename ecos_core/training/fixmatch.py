@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
 from ecos_core.features.preprocessing import at_size
+from ecos_core.lake.lookup import image_files
 from ecos_core.training import loop
-from ecos_core.training.data import image_bytes, read_rows
 from ecos_core.training.fine_tune import (
     Prepared,
     finish,
@@ -91,6 +91,6 @@ def _unlabelled_pixels(job: Job) -> NDArray[np.uint8]:
     if limit is not None and limit < len(ids):
         drawn = np.random.default_rng(job.seed).choice(len(ids), limit, replace=False)
         ids = [ids[row] for row in sorted(drawn)]
-    rows = read_rows(job.lake, job.snapshot, ids, ["bytes", "uri"])
+    files = image_files(job.lake, job.snapshot, ids)
     preprocessing = at_size(job.extractor().preprocessing, job.config.image_size)
-    return decode_all([image_bytes(rows[sample_id]) for sample_id in ids], preprocessing)
+    return decode_all([files[sample_id] for sample_id in ids], preprocessing)
