@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ecos_cli.handoff_text import label_set, names, pairs, status_fields, status_text
 from ecos_cli.output import JsonOption, emit, progress_bar
-from ecos_core.errors import InputError
-
-if TYPE_CHECKING:
-    from ecos_core.labelling import HandoffStatus, Preannotation
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -22,6 +19,75 @@ def handoff() -> None:
 
     Example:  ecos handoff export selection --lake lake --out batch1 --labels labels.txt
     """
+
+
+@app.command()
+def suggest(
+    selection: Annotated[str, typer.Argument(help="Folder of a selection, from `ecos sample`.")],
+    lake: Annotated[str, typer.Option(help="The lake that the selection was made from.")],
+    client: Annotated[str, typer.Option(help="The client's address, such as http://127.0.0.1:8731.")],
+    token_file: Annotated[Path, typer.Option(help="File with this requester's token.")],
+    labels: Annotated[
+        str, typer.Option(help="The label set: a text file, one label a line, or names with commas.")
+    ],
+    out: Annotated[str, typer.Option(help="Folder for the answers, for `export --preannotations`.")],
+    epsilon: Annotated[float, typer.Option(help="What this one release may cost.")] = 0.58,
+    delta: Annotated[float, typer.Option(help="The delta that epsilon is stated at.")] = 1e-5,
+    adjacency: Annotated[str, typer.Option(help="add-remove or replace.")] = "add-remove",
+    method: Annotated[
+        str,
+        typer.Option(help="label-histogram: a label a cluster; private-knn: one an image, far more noise."),
+    ] = "label-histogram",
+    neighbours: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="For private-knn; default: by the noise.")
+    ] = None,
+    first: Annotated[int | None, typer.Option(min=1, help="Ask for the first so many picks only.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the client's answer.")] = 120,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="PEM file of the authority behind the client's TLS certificate.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the client for first answers from its own labels, by one differentially private release.
+
+    Its policy must allow the operation: `label` for private-knn, `label-histogram` for the other.
+
+    Example:  ecos handoff suggest selection --lake lake --client http://127.0.0.1:8731 --token-file token
+    --labels labels.txt --epsilon 1 --out guesses
+    """
+    from ecos_core.config import ClientConfig, PrivacyConfig, validated
+    from ecos_core.lake.lake import Lake
+    from ecos_core.stages.suggesting import Question
+    from ecos_core.stages.suggesting import suggest as ask
+
+    asked = {
+        "url": client, "token_file": str(token_file), "timeout_s": timeout,
+        "certificate_authority": str(ca_file) if ca_file else None,
+    }  # fmt: skip
+    found = ask(
+        selection,
+        Lake.open(lake),
+        validated(asked, ClientConfig, "ecos handoff suggest"),
+        validated(
+            {"epsilon": epsilon, "delta": delta, "adjacency": adjacency},
+            PrivacyConfig,
+            "ecos handoff suggest",
+        ),
+        Question(tuple(label_set(labels)), method, neighbours, first),  # type: ignore[arg-type]  # checked there
+        out,
+    ).summary
+    privacy = found["privacy"]
+    emit(
+        {
+            "out": out,
+            "method": method,
+            **{name: found[name] for name in ("asked", "answered", "how", "privacy")},
+        },
+        as_json=as_json,
+        text=f"{found['answered']:,} of {found['asked']:,} images have a first answer in {out}\n"
+        f"epsilon   {privacy['epsilon_release']:.3f} for this release, {privacy['epsilon']:.3f} in all "
+        f"at delta {privacy['delta']:g}",
+    )
 
 
 @app.command()
@@ -37,7 +103,8 @@ def export(
     ] = "label-studio",
     instructions: Annotated[str, typer.Option(help="What the labellers are told.")] = "",
     preannotations: Annotated[
-        str | None, typer.Option(help="CSV or Parquet with sample_id, label and, if known, score.")
+        str | None,
+        typer.Option(help="CSV or Parquet with sample_id, label, score; or a folder of `handoff suggest`."),
     ] = None,
     annotators: Annotated[str, typer.Option(help="Names with commas: the batch is split among them.")] = "",
     overlap: Annotated[
@@ -57,6 +124,8 @@ def export(
     --annotators anna,ben --overlap 0.2
     """
     from ecos_core.labelling import export_handoff
+    from ecos_core.labelling.export import NO_GUESSES
+    from ecos_core.labelling.preannotations import read_preannotations
     from ecos_core.lake.lake import Lake
 
     with progress_bar(quiet=as_json) as progress:
@@ -65,20 +134,21 @@ def export(
             Lake.open(lake),
             out,
             format=format,  # type: ignore[arg-type]  # checked there, with the choices in the message
-            label_set=_label_set(labels),
+            label_set=label_set(labels),
             instructions=instructions,
-            preannotations=_guesses(preannotations),
-            annotators=_names(annotators),
+            preannotations=read_preannotations(preannotations) if preannotations else NO_GUESSES,
+            annotators=names(annotators),
             overlap=overlap,
             raters=raters,
             image_url=image_url,
             progress=progress,
         )
+    guessed = f", {report.preannotated:,} with a first answer" if report.preannotated else ""
     shared = "".join(f"\n  {name}: {count:,} tasks" for name, count in report.assigned.items())
     emit(
         vars(report),
         as_json=as_json,
-        text=f"{report.tasks:,} tasks in {report.groups:,} groups written to {out}{shared}\n"
+        text=f"{report.tasks:,} tasks in {report.groups:,} groups{guessed} written to {out}{shared}\n"
         f"what to do with it: {out}/README.md",
     )
 
@@ -116,9 +186,9 @@ def import_(
         labels,
         format=format,
         annotator=annotator,
-        annotators=_pairs(name, "--name"),
+        annotators=pairs(name, "--name"),
         accept_labels=accept_label or (),
-        renames=_pairs(rename, "--rename"),
+        renames=pairs(rename, "--rename"),
         final=final,
     )
     to_review = write_review(batch, labels, review) if review else None
@@ -133,7 +203,7 @@ def import_(
         "to_review": to_review,
         "resumed_runs": resumed,
         "labels": labels,
-        **_status_fields(report.status),
+        **status_fields(report.status),
     }
     lines = [
         f"{report.new_answers:,} answers added" if not report.repeated else "imported before: nothing added"
@@ -147,7 +217,7 @@ def import_(
         lines.append(f"outside the label set: {listed} (count them with --accept-label or --rename)")
     if to_review is not None:
         lines.append(f"{to_review:,} rows to review in {review}; take them back with --final")
-    emit(result, as_json=as_json, text="\n".join([*lines, _status_text(report.status)]))
+    emit(result, as_json=as_json, text="\n".join([*lines, status_text(report.status)]))
 
 
 @app.command()
@@ -163,7 +233,7 @@ def status(
     from ecos_core.labelling import handoff_status
 
     found = handoff_status(batch, labels)
-    emit(_status_fields(found), as_json=as_json, text=_status_text(found))
+    emit(status_fields(found), as_json=as_json, text=status_text(found))
 
 
 @app.command()
@@ -195,61 +265,3 @@ def check(
         as_json=as_json,
         text=f"{len(suspects):,} suspected errors; {rows:,} rows to review in {review}",
     )
-
-
-def _status_fields(found: HandoffStatus) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(found)
-
-
-def _status_text(found: HandoffStatus) -> str:
-    lines = [f"{found.labelled:,} of {found.tasks:,} labelled, {found.open:,} open"]
-    troubles = {
-        "in conflict": found.conflicts,
-        "outvoted": found.disagreements,
-        "outside the label set": found.outside_label_set,
-        "skipped after labelling": found.withdrawn,
-    }
-    if any(troubles.values()):
-        lines.append(
-            "to look at: " + ", ".join(f"{count:,} {what}" for what, count in troubles.items() if count)
-        )
-    lines += [f"  {name}: {done:,} of {assigned:,}" for name, (done, assigned) in found.progress.items()]
-    agreed = found.agreement
-    if agreed.samples:
-        kappa = "undefined" if agreed.fleiss_kappa is None else f"{agreed.fleiss_kappa:.3f}"
-        lines.append(f"agreement over {agreed.samples:,} shared images: Fleiss' kappa {kappa}")
-    for pair in agreed.pairs:
-        kappa = "undefined" if pair.kappa is None else f"{pair.kappa:.3f}"
-        lines.append(f"  {pair.first} and {pair.second}: {pair.same:.0%} alike, Cohen's kappa {kappa}")
-    return "\n".join(lines)
-
-
-def _label_set(text: str) -> list[str]:
-    """A file's lines where there is such a file, else names with commas."""
-    from pathlib import Path
-
-    file = Path(text)
-    if file.is_file():
-        return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return _names(text)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    pairs = dict(text.split("=", 1) for text in texts or [] if "=" in text)
-    if len(pairs) != len(texts or []):
-        raise InputError(f"{option}: write it as OLD=NEW, each OLD once")
-    return pairs
-
-
-def _guesses(path: str | None) -> dict[str, Preannotation]:
-    if path is None:
-        return {}
-    from ecos_core.labelling.preannotations import read_preannotations
-
-    return read_preannotations(path)

@@ -5,14 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NAMES = {
-    "ecos": "ECOS",
-    "ecos_paper": "ECOS, paper mode",
-    "ecos_noise_free": "ECOS, no noise (reference)",
-    "random": "random",
-    "k_center": "k-center",
-}
-
 
 def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Method, budget, epsilon, delta, accuracy with its spread over the seeds, in per cent."""
@@ -37,10 +29,12 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    from ecos_core.reporting.style import sampler_name
+
     epsilon = row.get("epsilon")
     delta = row.get("delta")
     return (
-        NAMES.get(row["sampler"], row["sampler"]),
+        sampler_name(row["sampler"]),
         f"{row['budget']:,}",
         "-" if epsilon is None else f"{epsilon:.3f}",
         "-" if delta is None else f"{delta:g}",

@@ -188,6 +188,11 @@ class HandOffConfig(Settings):
     annotators: list[str] = Field(
         default_factory=list, title="Annotators", description="Empty: one batch for all."
     )
+    preannotations: str | None = Field(
+        None,
+        title="First answers",
+        description="A CSV or Parquet of guesses, or a folder of `ecos handoff suggest`.",
+    )
     overlap: float = Field(
         0.0, title="Overlap", description="Share labelled by several, for agreement.", ge=0, le=1
     )

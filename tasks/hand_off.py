@@ -10,7 +10,8 @@ from prefect.cache_policies import NO_CACHE
 
 from ecos_core.config import HandOffConfig
 from ecos_core.errors import InputError
-from ecos_core.labelling.export import export_handoff
+from ecos_core.labelling.export import NO_GUESSES, export_handoff
+from ecos_core.labelling.preannotations import read_preannotations
 from ecos_core.labelling.returns import Handoff, handoff_status
 from ecos_core.lake.lake import Lake
 from ecos_core.stages.selecting import resolve_selection
@@ -34,6 +35,7 @@ def hand_out(config: HandOffConfig) -> dict[str, Any]:
         format=config.format,
         label_set=config.label_set,
         instructions=config.instructions,
+        preannotations=read_preannotations(config.preannotations) if config.preannotations else NO_GUESSES,
         annotators=config.annotators,
         overlap=config.overlap,
         progress=PrefectProgress(),

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import SampleConfig
 from ecos_core.lake.lake import Lake
+from ecos_core.lake.lookup import image_files
 from ecos_core.reporting import figures
 from ecos_core.reporting.montage import contact_sheet
 from ecos_core.reporting.style import png
@@ -19,7 +20,6 @@ from ecos_core.sampling.config import SamplerConfig
 from ecos_core.sampling.store import read_selection
 from ecos_core.stages.selecting import Choice, check_choice, check_folder, publish_latest, select
 from ecos_core.storage import Location
-from ecos_core.training.data import image_bytes, read_rows
 from tasks.artifacts import show_link, show_picture, show_table
 from tasks.tracking import privacy_metrics, run_address, tracked_run
 
@@ -83,8 +83,8 @@ def publish_selection(lake: str, selection: str, out: str, account: dict[str, An
     )
     opened = Lake.open(lake)
     shown = chosen.sample_id[:MONTAGE_IMAGES].tolist()
-    rows = read_rows(opened, opened.snapshot(manifest.inputs["lake"]), shown, ["bytes", "uri"])
-    show_picture("montage", contact_sheet([image_bytes(rows[sample]) for sample in shown]), "The first picks")
+    files = image_files(opened, opened.snapshot(manifest.inputs["lake"]), shown)
+    show_picture("montage", contact_sheet([files[sample] for sample in shown]), "The first picks")
     reasons = Counter(chosen.reason.tolist()) + Counter(
         f"left out: {reason}" for reason in chosen.omitted.reason.tolist()
     )

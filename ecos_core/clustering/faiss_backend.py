@@ -9,8 +9,10 @@ from ecos_core.clustering.backends import FitOptions
 from ecos_core.errors import InputError
 
 
-def fit(sample: NDArray[np.float32], options: FitOptions, device: str) -> tuple[NDArray[np.float32], float]:
-    """Lloyd's algorithm from a random start; FAISS splits empty clusters in every iteration.
+def fit(
+    sample: NDArray[np.float32], start: NDArray[np.float32], options: FitOptions, device: str
+) -> tuple[NDArray[np.float32], float]:
+    """``backends.Fit`` by ``faiss.Kmeans``.
 
     The sample is used whole: drawing it is the caller's. Raises InputError when a GPU was decided on and is
     not seen.
@@ -32,6 +34,6 @@ def fit(sample: NDArray[np.float32], options: FitOptions, device: str) -> tuple[
         min_points_per_centroid=1,
         max_points_per_centroid=-(-len(sample) // options.clusters),
     )
-    kmeans.train(sample)
+    kmeans.train(sample, init_centroids=start)
     centroids, objective = np.asarray(kmeans.centroids, np.float32), np.asarray(kmeans.obj)
     return np.ascontiguousarray(centroids), float(objective[-1])

@@ -20,14 +20,15 @@ CHUNK_SCORES = {"cpu": 1 << 22, "cuda": 1 << 28}
 SPLIT_STEP = 1 / 1024
 
 
-def fit(sample: NDArray[np.float32], options: FitOptions, device: str) -> tuple[NDArray[np.float32], float]:
-    """Lloyd's algorithm from a random start, with empty clusters split in every iteration."""
+def fit(
+    sample: NDArray[np.float32], start: NDArray[np.float32], options: FitOptions, device: str
+) -> tuple[NDArray[np.float32], float]:
+    """``backends.Fit`` by matrix products of torch."""
     import torch
 
     generator = np.random.default_rng(options.seed)
     points = torch.from_numpy(sample).to(device)
-    start = np.sort(generator.choice(len(sample), options.clusters, replace=False))
-    centroids = points[torch.from_numpy(start).to(device)].clone()
+    centroids = torch.from_numpy(start).to(device)
     inertia = 0.0
     with torch.inference_mode():
         for _ in range(options.iterations):

@@ -73,9 +73,7 @@ def image_batches(
 def extract_batches(
     extractor: Extractor, batches: Iterable[Batch], workers: int | None
 ) -> Iterator[Extracted]:
-    workers = (
-        workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    workers = workers or available_cores()
 
     def work(batch: Batch) -> Extracted:
         decoded = _decode(extractor, batch)

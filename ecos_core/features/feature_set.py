@@ -6,7 +6,7 @@ decoded) are there. The same shard serves every later snapshot that contains it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -125,6 +125,23 @@ class FeatureSet:
         if not parts:
             return np.empty(0, object), np.empty((0, self.dimension), np.float32)
         return np.concatenate(ids), np.concatenate(features)
+
+    def of(self, sample_ids: Sequence[str]) -> tuple[list[str], NDArray[np.float32]]:
+        """Those of the samples that have a feature, [n] in the given order, and theirs, float32 [n, d]."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = pa.array(sample_ids, pa.string())
+        found: dict[str, NDArray[np.float32]] = {}
+        for shard in self:
+            rows = np.flatnonzero(pc.is_in(shard.sample_ids, value_set=wanted).to_numpy(zero_copy_only=False))
+            ids = shard.sample_ids.take(pa.array(rows)).to_pylist()
+            found.update(zip(ids, shard.features[rows].astype(np.float32), strict=True))
+        ids = [sample_id for sample_id in sample_ids if sample_id in found]
+        features = np.empty((len(ids), self.dimension), np.float32)
+        for row, sample_id in enumerate(ids):
+            features[row] = found[sample_id]
+        return ids, features
 
     def sample(self, count: int, seed: int) -> NDArray[np.float32]:
         """``min(count, rows)`` different rows in the lake's order, float32 [m, d]; the same for the same

@@ -97,7 +97,7 @@ class TorchEngine:
         network = pixel_network(module, mean, std).to(device)
         if self._cuda:
             network = network.to(memory_format=self._torch.channels_last)
-        self._network = self._torch.compile(network) if compile else network
+        self.network = self._torch.compile(network) if compile else network
         self.dimension = int(self.run(np.zeros((2, image_size, image_size, 3), np.uint8)).shape[1])
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -106,5 +106,5 @@ class TorchEngine:
         if self._cuda:
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=self._cuda):
-            features: NDArray[np.float32] = self._network(batch).float().cpu().numpy()
+            features: NDArray[np.float32] = self.network(batch).float().cpu().numpy()
         return features

@@ -14,9 +14,11 @@ from typing import Any, Literal, get_args
 from ecos_core.errors import InputError
 from ecos_core.labelling import label_studio, tables
 from ecos_core.labelling.guide import guide
-from ecos_core.labelling.images import image_bytes, image_rows
+from ecos_core.labelling.preannotations import Guesses
 from ecos_core.labelling.tasks import Preannotation, Task, build_tasks, share_out
 from ecos_core.lake.lake import Lake, Snapshot
+from ecos_core.lake.lookup import image_rows
+from ecos_core.lake.near_duplicates import near_duplicates
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import (
     Location,
@@ -31,20 +33,22 @@ from ecos_core.storage import (
 Format = Literal["label-studio", "coco", "csv", "parquet", "image-folder"]
 FORMATS: tuple[str, ...] = get_args(Format)
 KIND = "handoff"
+NO_GUESSES = Guesses()
 TASKS_NAME = "tasks.parquet"
-_IMAGE_COLUMNS = ["media_type", "width", "height", "licence", "attribution", "perceptual_hash"]
+_IMAGE_COLUMNS = ["media_type", "width", "height", "licence", "attribution"]
 _WRITERS = 8
 
 
 @dataclass(frozen=True)
 class HandoffReport:
-    """What was handed out. ``assigned``: annotator -> tasks; ``groups``: near-duplicates together count
-    once."""
+    """What was handed out. ``assigned``: annotator -> tasks; ``groups``: near-duplicates together count once;
+    ``preannotated``: tasks with a first answer."""
 
     folder: str
     format: str
     tasks: int
     groups: int
+    preannotated: int
     assigned: dict[str, int]
     digest: str
 
@@ -57,7 +61,7 @@ def export_handoff(
     format: Format,
     label_set: Sequence[str],
     instructions: str = "",
-    preannotations: Mapping[str, Preannotation] | None = None,
+    preannotations: Guesses = NO_GUESSES,
     annotators: Sequence[str] = (),
     overlap: float = 0.0,
     raters: int = 2,
@@ -74,7 +78,8 @@ def export_handoff(
         format: of the tasks.
         label_set: what may be answered, at least two labels; may be changed at import.
         instructions: shown to the labellers.
-        preannotations: sample_id -> a model's guess. A guess outside the label set is refused.
+        preannotations: first answers. One outside the label set is refused; what they cost the client is
+            told to the labellers and kept in the manifest.
         annotators, overlap, raters: see ``share_out``; one tasks file each for Label Studio and CSV.
         image_url: Label Studio loads ``IMAGE_URL/<file>``; default: its local files, under the folder's name.
         snapshot: of the lake; default the newest.
@@ -82,32 +87,57 @@ def export_handoff(
     Raises InputError for anything that does not fit together; nothing is left half-written but images.
     """
     folder = _empty_folder(Location.of(out))
-    _check_labels(label_set, preannotations or {}, format)
+    _check_labels(label_set, preannotations.by_sample, format)
     source = read_manifest(Location.of(selection), "selection")
     picks = read_shard(Location.of(selection), _named(source, "selection.parquet"))
     within = lake.snapshot(snapshot)
     ids = picks["sample_id"].to_pylist()
     facts = {row["sample_id"]: row for row in image_rows(lake, within, ids, _IMAGE_COLUMNS)}
     tasks = share_out(
-        build_tasks(picks, facts, preannotations or {}), annotators, overlap=overlap, raters=raters
+        build_tasks(picks, facts, preannotations.by_sample, near_duplicates(lake, within).group_of),
+        annotators,
+        overlap=overlap,
+        raters=raters,
     )
     _write_images(folder, tasks, lake, within, format, progress)
     sizes = {id: (int(row["width"]), int(row["height"])) for id, row in facts.items()}
     _write_format(folder, tasks, sizes, format, label_set, instructions, image_url)
-    (folder / "README.md").write_text(guide(format, label_set, instructions, folder.name), encoding="utf-8")
+    (folder / "README.md").write_text(
+        guide(format, label_set, instructions, folder.name, _first_answers(tasks, preannotations)),
+        encoding="utf-8",
+    )
     assigned = {name: sum(name in task.annotators for task in tasks) for name in annotators}
     manifest = Manifest(
         kind=KIND,
-        inputs={"selection": source.digest, "lake": within.id},
+        inputs={
+            "selection": source.digest,
+            "lake": within.id,
+            **({"preannotations": preannotations.digest} if preannotations.digest else {}),
+        },
         parameters={
             "format": format, "label_set": list(label_set), "instructions": instructions,
             "annotators": list(annotators), "overlap": overlap, "raters": raters, "image_url": image_url,
         },
         shards=[write_shard(Location.of(folder), TASKS_NAME, task_table(tasks))],
-        summary={"tasks": len(tasks), "groups": len({task.group for task in tasks}), "assigned": assigned},
+        summary={
+            "tasks": len(tasks),
+            "groups": len({task.group for task in tasks}),
+            "assigned": assigned,
+            "preannotated": sum(task.preannotation is not None for task in tasks),
+            "privacy": dict(preannotations.privacy) if preannotations.privacy else None,
+        },
     )  # fmt: skip
     digest = write_manifest(Location.of(folder), manifest)
-    return HandoffReport(str(folder), format, len(tasks), manifest.summary["groups"], assigned, digest)
+    found = manifest.summary
+    return HandoffReport(
+        str(folder), format, len(tasks), found["groups"], found["preannotated"], assigned, digest
+    )
+
+
+def _first_answers(tasks: Sequence[Task], guesses: Guesses) -> str:
+    """A sentence on where the first answers are from, or nothing."""
+    shown = sum(task.preannotation is not None for task in tasks)
+    return f"{shown:,} of {len(tasks):,} images come with a first answer: {guesses.origin}." if shown else ""
 
 
 def task_table(tasks: Sequence[Task]) -> Any:
@@ -167,7 +197,7 @@ def _write_images(
     """The images under ``images/``, inside ``images.parquet``, or sorted into the folders of their
     suggestions."""
     by_id = {task.sample_id: task for task in tasks}
-    rows = image_rows(lake, snapshot, list(by_id), ["bytes", "uri"])
+    rows = image_rows(lake, snapshot, list(by_id), ["bytes"])
     if format == "parquet":
         _write_image_parquet(folder / "tasks-with-images.parquet", rows, by_id, progress)
         return
@@ -175,7 +205,7 @@ def _write_images(
     for parent in {place.parent for place in places.values()}:
         parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(_WRITERS) as pool:
-        written = pool.map(lambda row: _write_durably(places[row["sample_id"]], image_bytes(row)), rows)
+        written = pool.map(lambda row: _write_durably(places[row["sample_id"]], row["bytes"]), rows)
         for done, _ in enumerate(written, start=1):
             if done % 500 == 0 or done == len(tasks):
                 progress(Progress("writing images", done, len(tasks), "images"))
@@ -215,7 +245,7 @@ def _write_image_parquet(
         while batch := [row for _, row in zip(range(block), rows, strict=False)]:
             tasks = [by_id[row["sample_id"]] for row in batch]
             pictures = [
-                {"bytes": image_bytes(row), "path": task.file_name}
+                {"bytes": row["bytes"], "path": task.file_name}
                 for row, task in zip(batch, tasks, strict=True)
             ]
             table = task_table(tasks).append_column("image_file", pa.array(pictures, image))

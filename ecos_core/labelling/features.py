@@ -18,19 +18,12 @@ def lake_features(
     ``fingerprint`` names the extractor; it may be left out, or cut short, where that leaves no choice.
     Raises InputError when there is none, or a choice, or no feature of the wanted samples.
     """
-    found = FeatureSet.open(lake, _extractor(lake, fingerprint))
-    ids: list[str] = []
-    parts: list[NDArray[np.float32]] = []
-    for shard in found:
-        here = shard.sample_ids.to_pylist()
-        rows = [row for row, id in enumerate(here) if id in wanted]
-        ids += [here[row] for row in rows]
-        parts.append(np.asarray(shard.features[rows], dtype=np.float32))
+    ids, features = FeatureSet.open(lake, _extractor(lake, fingerprint)).of(sorted(wanted))
     if not ids:
         raise InputError(
             f"{lake.location}: no features of the labelled samples; run  ecos index  on this lake"
         )
-    return ids, np.concatenate(parts)
+    return ids, features
 
 
 def _extractor(lake: Lake, fingerprint: str | None) -> str:

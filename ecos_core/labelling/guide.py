@@ -26,8 +26,15 @@ What comes back is the folder `images`.""",
 }
 
 
-def guide(format: str, label_set: Sequence[str], instructions: str, name: str) -> str:
-    """README.md of a hand-off folder called ``name``."""
+def guide(
+    format: str, label_set: Sequence[str], instructions: str, name: str, first_answers: str = ""
+) -> str:
+    """README.md of a hand-off folder called ``name``; ``first_answers`` says where suggestions are from."""
+    suggested = ""
+    if first_answers:
+        suggested = (
+            f"\n{first_answers} They are often wrong: look at the image first, and change them freely.\n"
+        )
     labels = "\n".join(f"- {label}" for label in label_set)
     return f"""\
 # Images to label
@@ -41,7 +48,7 @@ def guide(format: str, label_set: Sequence[str], instructions: str, name: str) -
 ## How
 
 {_STEPS[format].format(name=name)}
-
+{suggested}
 Why each image was chosen, and which are near-duplicates of each other (the same `group`), stands in
 `tasks.parquet`. File names are stable ids: do not change them.
 

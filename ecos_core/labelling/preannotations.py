@@ -1,27 +1,53 @@
-"""Read a model's guesses, to be shown to labellers as a first answer."""
+"""First answers to be shown to labellers: a model's, or the client's own by a private release."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ecos_core.errors import InputError
 from ecos_core.labelling.tasks import Preannotation
+from ecos_core.storage import Location, read_manifest, sha256_hex
+
+SUGGESTIONS = "suggestions"
+SUGGESTIONS_NAME = "suggestions.parquet"
 
 
-def read_preannotations(path: str | PathLike[str]) -> dict[str, Preannotation]:
-    """sample_id -> guess, from a CSV or Parquet file with ``sample_id``, ``label`` and optionally ``score``,
-    ``model``.
+@dataclass(frozen=True)
+class Guesses:
+    """First answers by sample id. ``origin`` says in a sentence where they are from; ``privacy`` what they cost
+    the client (``epsilon_release``, ``delta``, …), None where nobody paid; ``digest`` of the file or the
+    manifest.
+    """
+
+    by_sample: Mapping[str, Preannotation] = field(default_factory=dict)
+    origin: str = ""
+    digest: str | None = None
+    privacy: Mapping[str, Any] | None = None
+
+
+def read_preannotations(path: str | PathLike[str]) -> Guesses:
+    """A CSV or Parquet file with ``sample_id``, ``label`` and optionally ``score``, ``model``, or a folder of
+    ``ecos handoff suggest``.
 
     Raises InputError when a column is missing, a sample stands there twice, or a score is not in [0, 1].
     """
     where = Path(path)
+    if where.is_dir():
+        manifest = read_manifest(Location.of(where), SUGGESTIONS)
+        said = manifest.summary
+        return Guesses(_by_sample(where / SUGGESTIONS_NAME), said["origin"], manifest.digest, said["privacy"])
     if not where.is_file():
         raise InputError(f"{where}: no such file of preannotations")
+    return Guesses(_by_sample(where), f"a model's guesses ({where.name})", sha256_hex(where.read_bytes()))
+
+
+def _by_sample(where: Path) -> dict[str, Preannotation]:
     guesses: dict[str, Preannotation] = {}
     for row in _rows(where):
         if not {"sample_id", "label"} <= row.keys():

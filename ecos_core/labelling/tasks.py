@@ -4,20 +4,16 @@ annotators."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NEAR_DUPLICATE_BITS = 4
 EXTENSIONS = {
     "image/jpeg": "jpg",
     "image/png": "png",
@@ -67,35 +63,6 @@ class Task:
         """One sentence for the labeller's page."""
         score = "" if self.score is None else f" (score {self.score:.1f})"
         return f"pick {self.order + 1}, cluster {self.cluster}{score}: {self.reason}"
-
-
-def near_duplicate_groups(hashes: NDArray[np.uint64], bits: int = NEAR_DUPLICATE_BITS) -> NDArray[np.int64]:
-    """The group of each of [n] perceptual hashes: hashes within ``bits`` of each other, directly or by a
-    chain.
-
-    Returns [n] the smallest index in each one's group. Time grows with n squared: 10,000 hashes take about a
-    second.
-    """
-    group = np.arange(len(hashes))
-    for first, second in _close_pairs(hashes, bits):
-        root_a, root_b = _root(group, first), _root(group, second)
-        group[max(root_a, root_b)] = min(root_a, root_b)
-    return np.array([_root(group, item) for item in range(len(group))], dtype=np.int64)
-
-
-def _close_pairs(hashes: NDArray[np.uint64], bits: int, block: int = 512) -> Iterator[tuple[int, int]]:
-    for start in range(0, len(hashes), block):
-        distance = np.bitwise_count(hashes[start : start + block, None] ^ hashes[None, start:])
-        rows, columns = np.nonzero(distance <= bits)
-        later = columns > rows
-        yield from zip((rows[later] + start).tolist(), (columns[later] + start).tolist(), strict=True)
-
-
-def _root(group: NDArray[np.int64], item: int) -> int:
-    while group[item] != item:
-        group[item] = group[group[item]]
-        item = int(group[item])
-    return item
 
 
 def share_out(
@@ -154,20 +121,22 @@ def build_tasks(
     selection: pa.Table,
     images: Mapping[str, Mapping[str, object]],
     preannotations: Mapping[str, Preannotation],
+    group_of: Mapping[str, str],
 ) -> list[Task]:
     """One task a selected sample, near-duplicates next to each other, otherwise in the order picked.
 
     Args:
         selection: the columns of ``selection.parquet``.
-        images: sample_id -> ``media_type, licence, attribution, perceptual_hash`` of the lake.
-        preannotations: sample_id -> what a model thinks.
+        images: sample_id -> ``media_type, licence, attribution`` of the lake.
+        preannotations: sample_id -> a first answer.
+        group_of: sample_id -> what its near-duplicates share; those that stand alone may be absent.
     """
     columns = ["sample_id", "order", "cluster", "score", "reason"]
     rows = sorted(selection.select(columns).to_pylist(), key=lambda row: int(row["order"]))
-    hashes = np.array([images[row["sample_id"]]["perceptual_hash"] or 0 for row in rows], dtype=np.uint64)
-    groups = near_duplicate_groups(hashes)
+    first: dict[str, int] = {}
     tasks = []
-    for row, group in zip(rows, groups, strict=True):
+    for row in rows:
+        group = first.setdefault(group_of.get(row["sample_id"], row["sample_id"]), int(row["order"]))
         image = images[row["sample_id"]]
         tasks.append(
             Task(
@@ -177,7 +146,7 @@ def build_tasks(
                 reason=row["reason"],
                 media_type=str(image["media_type"]),
                 score=row["score"],
-                group=int(rows[group]["order"]),
+                group=group,
                 licence=_text(image["licence"]),
                 attribution=_text(image["attribution"]),
                 preannotation=preannotations.get(row["sample_id"]),

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 
 from ecos_core.errors import BudgetExceeded, InputError
 from ecos_core.privacy.accounting import account, epsilon_exact, epsilon_paper
-from ecos_core.privacy.events import MAX_SIGMA, MIN_SIGMA, Adjacency, GaussianEvent, histogram_event
+from ecos_core.privacy.events import (
+    MAX_SIGMA,
+    MIN_SIGMA,
+    Adjacency,
+    GaussianEvent,
+    histogram_event,
+    knn_events,
+)
 
 # The smallest sigma is found to this relative precision, always from the side that keeps the promise.
 SIGMA_PRECISION = 1e-4
@@ -16,6 +23,8 @@ SIGMA_PRECISION = 1e-4
 PAPER_GAMMA = 0.8
 # Records per cluster and sigma at which the scores carry most for the budget (1 to 3 is good).
 SIGNAL_TO_NOISE = 1.0
+# Less noise than this is no event that the accountants take for votes, whose sensitivity is sqrt(2).
+_LEAST_KNN_SIGMA = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,22 +63,37 @@ def plan_sigma(
     Raises InputError when epsilon or delta is out of range or no sigma up to 10^5 is enough,
     BudgetExceeded when ``spent`` alone is more than epsilon.
     """
-    if not math.isfinite(epsilon) or epsilon <= 0.0:
-        raise InputError(f"epsilon must be a positive number, got {epsilon:g}")
-    already = epsilon_exact(spent, delta)
-    if already >= epsilon:
-        raise BudgetExceeded(already, already, epsilon, delta)
 
     def cost(sigma: float) -> float:
         return epsilon_exact([*spent, _release(sigma, adjacency, gamma, releases)], delta)
 
-    sigma = _smallest(cost, epsilon, _guess(cost, epsilon, delta))
-    if sigma is None:
-        raise InputError(
-            f"no sigma up to {MAX_SIGMA:g} reaches epsilon {epsilon:g} for {releases} release(s): "
-            "allow a larger epsilon or fewer releases"
-        )
+    sigma = _smallest_within(cost, epsilon, delta, spent, releases, "releases")
     return plan_epsilon(sigma, delta, adjacency=adjacency, gamma=gamma, releases=releases, spent=spent)
+
+
+def plan_knn(
+    epsilon: float,
+    delta: float,
+    *,
+    queries: int,
+    adjacency: Adjacency = Adjacency.ADD_REMOVE,
+    gamma: float = 1.0,
+) -> float:
+    """The smallest sigma, of both the screening and the vote, with which ``queries`` private kNN labels stay
+    within ``epsilon``.
+
+    Raises InputError when epsilon, delta or queries is out of range or no sigma up to 10^5 is enough.
+    """
+    if queries < 1:
+        raise InputError(f"queries must be at least 1, got {queries}")
+
+    def cost(sigma: float) -> float:
+        sigma = max(sigma, _LEAST_KNN_SIGMA)
+        return epsilon_exact(
+            knn_events(sigma, sigma, adjacency=adjacency, gamma=gamma, queries=queries), delta
+        )
+
+    return max(_smallest_within(cost, epsilon, delta, (), queries, "labels"), _LEAST_KNN_SIGMA)
 
 
 def plan_epsilon(
@@ -99,6 +123,29 @@ def plan_epsilon(
         epsilon_paper=paper,
         paper_gamma=paper_gamma,
     )
+
+
+def _smallest_within(
+    cost: Callable[[float], float],
+    epsilon: float,
+    delta: float,
+    spent: Sequence[GaussianEvent],
+    count: int,
+    what: str,
+) -> float:
+    """The smallest sigma that keeps ``cost`` within ``epsilon``. Raises InputError, BudgetExceeded."""
+    if not math.isfinite(epsilon) or epsilon <= 0.0:
+        raise InputError(f"epsilon must be a positive number, got {epsilon:g}")
+    already = epsilon_exact(spent, delta)
+    if already >= epsilon:
+        raise BudgetExceeded(already, already, epsilon, delta)
+    sigma = _smallest(cost, epsilon, _guess(cost, epsilon, delta))
+    if sigma is None:
+        raise InputError(
+            f"no sigma up to {MAX_SIGMA:g} reaches epsilon {epsilon:g} for {count:,} {what}: "
+            f"allow a larger epsilon or fewer {what}"
+        )
+    return sigma
 
 
 def _release(sigma: float, adjacency: Adjacency, gamma: float, releases: int) -> GaussianEvent:

@@ -5,14 +5,15 @@ set.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecos_core.errors import InputError, IntegrityError
+from ecos_core.errors import InputError
+from ecos_core.lake.lookup import image_rows
 from ecos_core.storage import Location, Manifest, canonical_json, read_manifest, read_shard, sha256_hex
 
 if TYPE_CHECKING:
@@ -88,54 +89,6 @@ def read_labels(folder: Location) -> dict[str, str]:
     }
 
 
-def read_rows(
-    lake: Lake, snapshot: Snapshot, sample_ids: Iterable[str], columns: list[str]
-) -> dict[str, dict[str, Any]]:
-    """Columns of the given samples, by sample id.
-
-    Raises InputError when the lake lacks some, or its licence rule forbids some.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from ecos_core.lake.licences import licence_filter
-
-    wanted = set(sample_ids)
-    licences = licence_filter(lake, snapshot)
-    if licences is not None:
-        licences.check(wanted)
-    values = pa.array(sorted(wanted))
-    found: dict[str, dict[str, Any]] = {}
-    for shard in snapshot.shards:
-        if len(found) == len(wanted):
-            break
-        ids = lake.read_images(shard, ["sample_id"])
-        mask = pc.is_in(ids["sample_id"], value_set=values)
-        if pc.any(mask).as_py():
-            rows = lake.read_images(shard, ["sample_id", *columns]).filter(mask).to_pylist()
-            found.update({row["sample_id"]: row for row in rows})
-    if len(found) < len(wanted):
-        missing = sorted(wanted - found.keys())
-        raise InputError(
-            f"{lake.location}: {len(missing)} of {len(wanted)} selected samples are not in this lake "
-            f"(first: {missing[0][:12]}); give the lake that the selection was made from"
-        )
-    return found
-
-
-def image_bytes(row: dict[str, Any]) -> bytes:
-    """The file's bytes of a lake row that has columns ``bytes`` and ``uri``. Raises IntegrityError when
-    it is gone.
-    """
-    data = row["bytes"]
-    if data is not None:
-        return bytes(data)
-    try:
-        return Location.of(row["uri"]).read_bytes()
-    except FileNotFoundError as error:
-        raise IntegrityError(row["uri"], row["sample_id"], "no file") from error
-
-
 def labelled_images(
     lake: Lake, snapshot: Snapshot, sample_ids: list[str], labels: dict[str, str] | None
 ) -> LabelledImages:
@@ -143,7 +96,7 @@ def labelled_images(
 
     Raises InputError when not one has a label.
     """
-    rows = read_rows(lake, snapshot, sample_ids, ["bytes", "uri", "label"])
+    rows = {row["sample_id"]: row for row in image_rows(lake, snapshot, sample_ids, ["bytes", "label"])}
     names = {id: (rows[id]["label"] if labels is None else labels.get(id)) for id in sample_ids}
     kept = [id for id in sample_ids if names[id] is not None]
     if not kept:
@@ -151,9 +104,7 @@ def labelled_images(
             "no selected sample has a label; give --labels DIR, or ingest the lake with class folders"
         )
     left_out = {"no label": len(sample_ids) - len(kept)} if len(kept) < len(sample_ids) else {}
-    return LabelledImages(
-        kept, [image_bytes(rows[id]) for id in kept], [str(names[id]) for id in kept], left_out
-    )
+    return LabelledImages(kept, [rows[id]["bytes"] for id in kept], [str(names[id]) for id in kept], left_out)
 
 
 def read_test_set(folder: Location) -> LabelledImages:
@@ -193,24 +144,14 @@ def lake_features(
 
     Raises InputError when this extractor never saw this snapshot, or could not read one of the samples.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     from ecos_core.features.feature_set import FeatureSet
 
     stored = FeatureSet.open(lake, fingerprint, snapshot.id)
-    place = {sample_id: row for row, sample_id in enumerate(sample_ids)}
-    values = pa.array(list(place))
-    features = np.empty((len(sample_ids), stored.dimension), np.float32)
-    seen = 0
-    for shard in stored:
-        rows = np.flatnonzero(pc.is_in(shard.sample_ids, value_set=values).to_numpy(zero_copy_only=False))
-        ids = shard.sample_ids.take(pa.array(rows)).to_pylist()
-        features[[place[sample_id] for sample_id in ids]] = shard.features[rows]
-        seen += len(rows)
-    if seen < len(sample_ids):
+    ids, features = stored.of(sample_ids)
+    if len(ids) < len(sample_ids):
         raise InputError(
-            f"{stored.folder}: {len(sample_ids) - seen} selected samples have no features; run  ecos index"
+            f"{stored.folder}: {len(sample_ids) - len(ids)} selected samples have no features; "
+            "run  ecos index"
         )
     return features
 

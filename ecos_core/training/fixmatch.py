@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
+from ecos_core.lake.lookup import image_files
 from ecos_core.training import loop
-from ecos_core.training.data import image_bytes, read_rows
 from ecos_core.training.fine_tune import (
     Prepared,
     finish,
@@ -90,6 +90,6 @@ def _unlabelled_pixels(job: Job) -> NDArray[np.uint8]:
     if limit is not None and limit < len(ids):
         drawn = np.random.default_rng(job.seed).choice(len(ids), limit, replace=False)
         ids = [ids[row] for row in sorted(drawn)]
-    rows = read_rows(job.lake, job.snapshot, ids, ["bytes", "uri"])
+    files = image_files(job.lake, job.snapshot, ids)
     preprocessing = job.extractor().preprocessing.model_copy(update={"image_size": job.config.image_size})
-    return decode_all([image_bytes(rows[sample_id]) for sample_id in ids], preprocessing)
+    return decode_all([files[sample_id] for sample_id in ids], preprocessing)

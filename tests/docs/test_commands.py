@@ -12,22 +12,18 @@ import pytest
 import typer
 
 from ecos_cli.main import app
+from tests.docs.pages import FENCE, PAGES, blocks
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md"])
-FENCED = re.compile(r"^```(?:bash|sh|console)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-INDENTED = re.compile(r"^ {4}(?=\S)(.*(?:\n {6,}\S.*)*)", re.MULTILINE)
 INLINE = re.compile(r"`(ecos [^`]+)`")
 
 
 def shown(page: Path) -> Iterator[str]:
     """The ``ecos`` commands of the code blocks and of the text, each on one line."""
-    text = page.read_text()
-    for block in FENCED.findall(text) + INDENTED.findall(text):
-        for line in block.replace("\\\n", " ").splitlines():
-            if line.strip().startswith("ecos "):
-                yield " ".join(line.split())
-    for command in INLINE.findall(FENCED.sub("", text)):
+    for block in blocks(page):
+        for line in block.body.replace("\\\n", " ").splitlines():
+            if (command := line.removeprefix("$ ").strip()).startswith("ecos "):
+                yield " ".join(command.split())
+    for command in INLINE.findall(FENCE.sub("", page.read_text())):
         yield " ".join(command.split())
 
 

@@ -1,93 +1,156 @@
 """The documentation builds strictly, loads nothing from elsewhere, and its commands do what it says.
 
-A fenced block marked ``test`` is run: ``bash test`` in a shell, ``python test`` by this interpreter, all
-blocks of a page in order in one empty folder. ``background=ADDRESS`` starts the command and waits until the
-address answers.
+Every block of commands says how it is tested. ``bash test`` is run in a shell, ``python test`` by this
+interpreter, all blocks of a page in order in one folder. ``background=ADDRESS`` starts the command and waits
+until the address answers; ``given=WHAT`` puts things into the folder first (see ``GIVEN``). ``not-run=REASON``
+gives a reason of ``pages.NOT_RUN``.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from ecos_cli.local_services import running
+from tests.docs.pages import DOCS, NOT_RUN, PAGES, README, ROOT, Block, blocks
+from tests.tiny_support import TinyImages
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
-FENCE = re.compile(
-    r"^```(?P<language>\w+) test(?P<options>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
-)
-
-
-@dataclass(frozen=True)
-class Block:
-    """One command block of a page."""
-
-    language: str
-    body: str
-    background: str | None
+RUN_PAGES = [page for page in PAGES if any(block.is_run for block in blocks(page))]
+COMMANDS = [block for page in PAGES for block in blocks(page) if block.is_commands]
 
 
-def blocks(page: Path) -> list[Block]:
-    found = []
-    for match in FENCE.finditer(page.read_text()):
-        options = dict(option.split("=", 1) for option in match["options"].split() if "=" in option)
-        found.append(Block(match["language"], match["body"], options.get("background")))
-    return found
+def test_the_how_to_guides_are_run() -> None:
+    run = {page.relative_to(DOCS).as_posix() for page in RUN_PAGES if page.is_relative_to(DOCS)}
+    guides = {path.relative_to(DOCS).as_posix() for path in (DOCS / "how-to").glob("*.md")}
+    assert guides <= run | {"how-to/gpu.md"}
+    assert "tutorial.md" in run and README in RUN_PAGES
 
 
-PAGES = [page for page in sorted(DOCS.rglob("*.md")) if blocks(page)]
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.name)
+def test_every_block_of_commands_is_run_or_says_why_not(block: Block) -> None:
+    assert block.is_run or block.options.get("not-run") in NOT_RUN, f"{block.name}: neither test nor not-run"
 
 
-def test_the_tutorial_is_among_the_pages_that_are_run() -> None:
-    assert DOCS / "tutorial.md" in PAGES
-    assert len(blocks(DOCS / "tutorial.md")) >= 7
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_command_hides_in_an_indented_block_or_a_block_without_a_language(page: Path) -> None:
+    outside = "\n".join(
+        line for line in re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S).splitlines()
+    )
+    assert not re.findall(r"^ {4}(?:ecos|pip|make|python|bash|\$) .*", outside, re.M)
+    for block in blocks(page):
+        if not block.language or block.language == "text":
+            assert not re.findall(r"^\$? ?(?:ecos|pip|make) ", block.body, re.M), block.name
 
 
 @pytest.mark.slow
 @pytest.mark.integration
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_work(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest, tiny_images: TinyImages
+) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    ecos = tmp_path / "bin" / "ecos"
-    ecos.parent.mkdir()
+    environment = with_commands(tmp_path / "bin")
+    with ExitStack() as services:
+        for block in filter(lambda block: block.is_run, blocks(page)):
+            for what in filter(None, block.options.get("given", "").split(",")):
+                GIVEN[what](request, work)
+            if "background" in block.options:
+                line = ["bash", "-c", f"cd '{work}' && exec {block.body.strip()}"]
+                log, address = tmp_path / f"{block.line}.log", block.options["background"]
+                started = running(
+                    block.name, line, url=address, health="", log=log, environment=environment, wait=False
+                )
+                wait_for(address, services.enter_context(started).process, log)
+            else:
+                run(block, work, environment)
+
+
+def with_commands(folder: Path) -> dict[str, str]:
+    """An environment in which ``ecos`` and ``python`` are this checkout's."""
+    folder.mkdir()
+    ecos = folder / "ecos"
     ecos.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ecos_cli.main "$@"\n')
     ecos.chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": f"{ecos.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
-    with ExitStack() as services:
-        for number, block in enumerate(blocks(page), start=1):
-            command = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}[
-                block.language
-            ]
-            if block.background:
-                line = ["bash", "-c", f"cd '{work}' && exec {block.body.strip()}"]
-                log = tmp_path / f"{number}.log"
-                address = block.background
-                services.enter_context(
-                    running(
-                        "the page's service", line, url=address, health="", log=log, environment=environment
-                    )
-                )
-                continue
-            done = subprocess.run(
-                [*command, block.body], cwd=work, env=environment, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, (
-                f"block {number} of {page.name}:\n{block.body}\n{done.stderr[-3000:]}"
-            )
+    (folder / "python").symlink_to(sys.executable)
+    path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until something listens there; TLS or not."""
+    place = urlsplit(address)
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        try:
+            socket.create_connection((place.hostname, place.port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"nothing listens at {address}: {log.read_text()}")
+
+
+def run(block: Block, work: Path, environment: dict[str, str]) -> None:
+    command = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}[block.language]
+    done = subprocess.run(
+        [*command, block.body], cwd=work, env=environment, capture_output=True, text=True, check=False
+    )
+    expected = int(block.options.get("exits", "0"))
+    assert done.returncode == expected, (
+        f"{block.name}:\n{block.body}\n{done.stdout[-1500:]}{done.stderr[-3000:]}"
+    )
+
+
+def photos(request: pytest.FixtureRequest, work: Path) -> None:
+    """``photos`` (a lake's), ``scans`` (private) and ``test-images``, each ``class/file`` or one level more."""
+    images: TinyImages = request.getfixturevalue("tiny_images")
+    for name, source in (("photos", images.lake), ("scans", images.private), ("test-images", images.test)):
+        shutil.copytree(source, work / name)
+
+
+def lake(request: pytest.FixtureRequest, work: Path) -> None:
+    """``lake``, ingested and indexed at 32 px."""
+    shutil.copytree(request.getfixturevalue("tiny_lake"), work / "lake")
+
+
+def hospital(request: pytest.FixtureRequest, work: Path) -> None:
+    """``hospital``, a client's home that may spend epsilon 50 and answers for labels too."""
+    from tests.tiny_support import change_policy
+
+    shutil.copytree(request.getfixturevalue("client_home"), work / "hospital")
+    change_policy(work / "hospital", operations=["score", "label", "label-histogram"])
+
+
+def resnet(request: pytest.FixtureRequest, work: Path) -> None:
+    """``resnet18.pth``, random weights in a file like a trained one."""
+    import torch
+    import torchvision
+
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), work / "resnet18.pth")
+
+
+def checkout(request: pytest.FixtureRequest, work: Path) -> None:
+    """The checkout's folders, for commands that are run from there."""
+    for name in ("deployments", "benchmarks", "flows", "tasks", "ecos_core", "ecos_cli"):
+        (work / name).symlink_to(ROOT / name)
+
+
+Given = Callable[[pytest.FixtureRequest, Path], None]
+GIVEN: dict[str, Given] = {
+    "photos": photos, "lake": lake, "hospital": hospital, "resnet": resnet, "checkout": checkout,
+}  # fmt: skip
 
 
 @pytest.mark.integration

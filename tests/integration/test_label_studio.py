@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 from ecos_cli.local_services import free_port, running
 from ecos_core.labelling import Preannotation, export_handoff, import_handoff
+from ecos_core.labelling.preannotations import Guesses
 from ecos_core.lake.ingest import ingest
 from ecos_core.lake.lake import Lake
 from ecos_core.lake.sources import open_source
@@ -53,7 +54,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     selection = Location.of(folder / "selection")
     shard = write_shard(selection, "selection.parquet", pa.table(columns))
     write_manifest(selection, Manifest(kind="selection", shards=[shard]))
-    guesses = {row["sample_id"]: Preannotation("3", 0.6, "probe") for row in rows[:5]}
+    guesses = Guesses({row["sample_id"]: Preannotation("3", 0.6, "probe") for row in rows[:5]})
     export_handoff(
         selection, lake, folder / "batch", format="label-studio", label_set=LABELS, preannotations=guesses
     )

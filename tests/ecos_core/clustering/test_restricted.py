@@ -7,9 +7,9 @@ from ecos_core.errors import InputError
 from ecos_core.lake.ingest import ingest
 from ecos_core.lake.lake import Lake
 from ecos_core.lake.licences import licence_filter
+from ecos_core.lake.lookup import image_files
 from ecos_core.sampling.config import SamplerConfig, Scores
 from ecos_core.sampling.samplers import sampler_named
-from ecos_core.training.data import read_rows
 from tests.ecos_core.lake.test_ingest import make_images, rows
 
 
@@ -68,7 +68,7 @@ def test_groups_reach_the_sampler(lake):
 
 def test_training_does_not_read_what_the_lakes_rule_forbids(lake):
     ids = [row["sample_id"] for row in rows(lake, ["sample_id"])]
-    assert len(read_rows(lake, lake.snapshot(), ids, ["bytes"])) == 10
+    assert len(image_files(lake, lake.snapshot(), ids)) == 10
     lake.set_licence_rule(["CC0-1.0"])
     with pytest.raises(InputError, match=r"5 sample\(s\) have a licence that is not allowed"):
-        read_rows(lake, lake.snapshot(), ids, ["bytes"])
+        image_files(lake, lake.snapshot(), ids)

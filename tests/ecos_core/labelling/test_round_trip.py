@@ -25,6 +25,7 @@ from ecos_core.labelling import (
     import_handoff,
     write_review,
 )
+from ecos_core.labelling.preannotations import Guesses
 from ecos_core.storage import Location, read_manifest, verify_shards
 
 LABELS = [str(digit) for digit in range(10)]
@@ -148,7 +149,7 @@ def test_the_same_export_gives_the_same_digest(world: Any, tmp_path: Path) -> No
 
 
 def test_suggestions_and_reasons_reach_the_labeller(world: Any, tmp_path: Path) -> None:
-    guess = {world.ids[0]: Preannotation("7", 0.75, "probe")}
+    guess = Guesses({world.ids[0]: Preannotation("7", 0.75, "probe")}, "labels by private-knn, epsilon 0.5")
     _export(world, tmp_path / "batch", preannotations=guess, instructions='Look <twice> & "think"')
     tasks = {
         task["data"]["sample_id"]: task
@@ -159,10 +160,12 @@ def test_suggestions_and_reasons_reach_the_labeller(world: Any, tmp_path: Path) 
     assert prediction["result"][0]["value"] == {"choices": ["7"]}
     assert "pick 1, cluster 0 (score 6.5): nearest the centroid" in tasks[world.ids[0]]["data"]["why"]
     assert "predictions" not in tasks[world.ids[1]]
+    told = (tmp_path / "batch" / "README.md").read_text()
+    assert "1 of 24 images come with a first answer: labels by private-knn, epsilon 0.5." in told
 
 
 def test_suggestions_alone_are_no_labels(world: Any, tmp_path: Path) -> None:
-    guess = {id: Preannotation("7") for id in world.ids}
+    guess = Guesses({id: Preannotation("7") for id in world.ids})
     for format in ("coco", "csv"):
         batch = tmp_path / format
         _export(world, batch, format=format, preannotations=guess)
@@ -176,7 +179,7 @@ def test_suggestions_alone_are_no_labels(world: Any, tmp_path: Path) -> None:
         ({"label_set": ["a"]}, "at least two"),
         ({"label_set": ["a", "a"]}, "at least two different"),
         ({"format": "excel"}, "choose one of"),
-        ({"preannotations": {"0": Preannotation("zebra")}}, "'zebra' is not in the label set"),
+        ({"preannotations": Guesses({"0": Preannotation("zebra")})}, "'zebra' is not in the label set"),
     ],
 )
 def test_bad_requests_are_refused_before_anything_is_written(

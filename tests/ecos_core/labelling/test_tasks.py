@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecos_core.errors import InputError
-from ecos_core.labelling.tasks import Task, near_duplicate_groups, share_out
+from ecos_core.labelling.tasks import Task, build_tasks, share_out
 
 
 def _tasks(groups: list[int]) -> list[Task]:
@@ -20,20 +20,26 @@ def _tasks(groups: list[int]) -> list[Task]:
     ]
 
 
-def test_groups_follow_chains_of_close_hashes() -> None:
-    hashes = np.array([0, 0b1111, 0b11111111, 2**63, 0b1111 << 40, 1], dtype=np.uint64)
-    assert near_duplicate_groups(hashes).tolist() == [0, 0, 0, 0, 0, 0]
-    assert near_duplicate_groups(hashes, bits=1).tolist() == [0, 1, 2, 0, 4, 0]
+def _selection(count: int) -> pa.Table:
+    return pa.table(
+        {
+            "sample_id": [f"{order:064x}" for order in range(count)],
+            "order": range(count),
+            "cluster": [0] * count,
+            "score": [1.0] * count,
+            "reason": ["random"] * count,
+        }
+    )
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40), st.integers(0, 8))
-def test_groups_are_what_a_plain_search_finds(values: list[int], bits: int) -> None:
-    near = [[(a ^ b).bit_count() <= bits for b in values] for a in values]
-    expected = list(range(len(values)))
-    for _ in values:
-        expected = [min(expected[j] for j in range(len(values)) if near[i][j]) for i in range(len(values))]
-    assert near_duplicate_groups(np.array(values, dtype=np.uint64), bits).tolist() == expected
+def test_near_duplicates_stand_together_under_the_first_that_was_picked() -> None:
+    selection = _selection(5)
+    fact = {"media_type": "image/png", "licence": None, "attribution": None}
+    facts = dict.fromkeys(selection["sample_id"].to_pylist(), fact)
+    not_picked = "f" * 64
+    group_of = {f"{order:064x}": not_picked for order in (1, 4)}
+    tasks = build_tasks(selection, facts, {}, group_of)
+    assert [(task.order, task.group) for task in tasks] == [(0, 0), (1, 1), (4, 1), (2, 2), (3, 3)]
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from ecos_core.errors import InputError
-from ecos_core.privacy import mechanisms
+from ecos_core.privacy import exact_sampler, mechanisms
 from ecos_core.privacy.mechanisms import discrete_gaussian_noise
 
 CHANCE = 1e-6
@@ -99,16 +99,74 @@ def test_no_seed_can_be_given_or_set() -> None:
         np.random.seed(1)
         draws.append(discrete_gaussian_noise(50, 1000.0))
     assert not np.array_equal(*draws)
-    source = inspect.getsource(mechanisms)
+    source = inspect.getsource(mechanisms) + inspect.getsource(exact_sampler)
     assert "random." not in source
     assert "seed=" not in source
 
 
-def test_without_opendp_the_same_law_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mechanisms, "_has_opendp", lambda: False)
-    monkeypatch.setattr(mechanisms, "_opendp_gaussian", None)
-    test_no_seed_can_be_given_or_set()
-    for sigma in (0.4, 1 / 3, 1.0, 6.12, 30.7):
-        assert chi_square_p(discrete_gaussian_noise(8000, sigma), sigma) > CHANCE
-    for sigma in (0.7, 6.12):
-        test_tails_are_neither_light_nor_heavy(sigma, 2.0)
+@pytest.mark.parametrize("sigma", [0.4, 6.12, 30.7])
+def test_opendp_draws_from_the_same_law(sigma: float) -> None:
+    """The second witness: OpenDP's sampler of the same distribution, two samples against each other."""
+    dp = pytest.importorskip("opendp.measurements")
+    from opendp.domains import atom_domain, vector_domain
+    from opendp.metrics import l2_distance
+    from opendp.mod import enable_features
+
+    enable_features("contrib")
+    theirs = dp.make_gaussian(vector_domain(atom_domain(T="i64")), l2_distance(T=float), scale=sigma)
+    samples = np.array(theirs([0] * DRAWS)), discrete_gaussian_noise(DRAWS, sigma)
+    assert chi_square_p(samples[0], sigma) > CHANCE
+    x, probability = law(sigma)
+    bulk = x[probability * DRAWS >= 10]
+    tables = [[(np.clip(draws, bulk[0], bulk[-1]) == value).sum() for value in bulk] for draws in samples]
+    assert stats.chi2_contingency(np.array(tables)).pvalue > CHANCE
+
+
+class Words:
+    """Random words that a test chooses; fails when more are taken than it gave."""
+
+    def __init__(self, *words: int) -> None:
+        self._words = iter(words)
+
+    def __iter__(self) -> Words:
+        return self
+
+    def __next__(self) -> int:
+        return next(self._words)
+
+
+def test_a_coin_is_decided_digit_by_digit() -> None:
+    """1/3 is 0x5555… in every word: a smaller word decides for True, a larger for False, an equal one asks on."""
+    third = (2**64 - 1) // 3
+    coin = exact_sampler._bernoulli
+    assert coin(Words(third - 1), 1, 3)
+    assert not coin(Words(third + 1), 1, 3)
+    assert coin(Words(third, third, third - 1), 1, 3)
+    assert not coin(Words(third, third, third + 1), 1, 3)
+    assert coin(Words(), 5, 5)
+    assert not coin(Words(1), 0, 5)
+
+
+def test_whole_numbers_below_an_end_are_uniform() -> None:
+    assert exact_sampler._uniform(Words(7), 1) == 0
+    assert [exact_sampler._uniform(Words(word), 6) for word in range(6)] == list(range(6))
+    assert exact_sampler._uniform(Words(6, 7, 8 + 5), 6) == 5
+
+
+@pytest.mark.parametrize(("numerator", "denominator"), [(0, 1), (1, 3), (1, 1), (7, 2), (10**40, 3 * 10**40)])
+def test_exponential_coins_fall_as_often_as_they_should(numerator: int, denominator: int) -> None:
+    words = exact_sampler._random_words()
+    heads = sum(exact_sampler._bernoulli_exp(words, numerator, denominator) for _ in range(DRAWS))
+    expected = math.exp(-numerator / denominator)
+    assert stats.binomtest(heads, DRAWS, min(1.0, expected)).pvalue > CHANCE
+
+
+def test_every_word_is_of_the_systems_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the system's bytes replaced the draws are determined by them: there is no other source."""
+    blocks = [bytes(np.random.default_rng(seed).integers(0, 256, 4096, np.uint8)) for seed in range(200)]
+    drawn = []
+    for _ in range(2):
+        feed = iter(blocks)
+        monkeypatch.setattr(exact_sampler.os, "urandom", lambda count, feed=feed: next(feed)[:count])
+        drawn.append(exact_sampler.draw_discrete_gaussian(500, 6.12))
+    assert drawn[0] == drawn[1]

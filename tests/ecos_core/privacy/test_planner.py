@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ecos_core.errors import BudgetExceeded, InputError
 from ecos_core.privacy.accounting import epsilon_exact
-from ecos_core.privacy.events import Adjacency, histogram_event
-from ecos_core.privacy.planner import plan_epsilon, plan_sigma, score_noise, suggest_clusters
+from ecos_core.privacy.events import Adjacency, histogram_event, knn_events
+from ecos_core.privacy.planner import plan_epsilon, plan_knn, plan_sigma, score_noise, suggest_clusters
 
 DELTA = 1e-5
 
@@ -81,3 +81,25 @@ def test_clusters_follow_the_signal_to_noise() -> None:
     for wrong in ({}, {"clusters": 0}, {"records": 0}):
         with pytest.raises(InputError):
             score_noise(6.12, **wrong)
+
+
+@pytest.mark.parametrize(("epsilon", "queries", "gamma"), [(0.5, 40, 1.0), (2.0, 300, 1.0), (2.0, 300, 0.3)])
+def test_knn_labels_get_the_smallest_sigma_that_keeps_the_promise(
+    epsilon: float, queries: int, gamma: float
+) -> None:
+    sigma = plan_knn(epsilon, 1e-5, queries=queries, gamma=gamma)
+
+    def cost(sigma: float) -> float:
+        return epsilon_exact(
+            knn_events(sigma, sigma, adjacency=Adjacency.ADD_REMOVE, gamma=gamma, queries=queries), 1e-5
+        )
+
+    assert cost(sigma) <= epsilon < cost(sigma * (1 - 2e-4))
+
+
+def test_knn_labels_never_get_less_noise_than_can_be_accounted_for() -> None:
+    assert plan_knn(50.0, 1e-5, queries=1) == 1.0
+    with pytest.raises(InputError, match="fewer labels"):
+        plan_knn(1e-4, 1e-9, queries=1_000_000)
+    with pytest.raises(InputError, match="at least 1"):
+        plan_knn(1.0, 1e-5, queries=0)

@@ -22,6 +22,16 @@ def test_groups_of_all_sizes_agree_with_the_exact_search() -> None:
         np.testing.assert_allclose(picks.radii, expected.radii, rtol=1e-3)
 
 
+def test_bfloat16_features_lose_only_their_own_rounding() -> None:
+    torch = pytest.importorskip("torch")
+    rows = np.random.default_rng(1).normal(size=(300, 16)).astype(np.float32)
+    rounded = torch.from_numpy(rows).bfloat16().float().numpy()
+    found = greedy_k_center_groups([rows], [50], [7], precision="bfloat16")[0]
+    expected = greedy_k_center(rounded, 50, first=7)
+    assert found.indices.tolist() == expected.indices.tolist()
+    np.testing.assert_allclose(found.radii, expected.radii, rtol=1e-3)
+
+
 def test_more_picks_than_rows_are_refused() -> None:
     with pytest.raises(InputError, match="group 0 has 2 rows for 3 picks"):
         greedy_k_center_groups([np.zeros((2, 2))], [3], [0])

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecos_core.client.operations.nearest import nearest_centroids
+from ecos_core.client.operations import nearest as module
+from ecos_core.client.operations.nearest import integer_scale, nearest_centroids, rounded
 from ecos_core.errors import InputError
 
 
@@ -38,11 +39,70 @@ def test_a_record_votes_the_same_whoever_else_is_there(seed: int, left_out: int)
     )
 
 
+def exact_scores(features: np.ndarray, centroids: np.ndarray) -> list[list[int]]:
+    """2 x . c - |c|^2 of the rounded numbers, in Python's integers."""
+    scale, limit = integer_scale(centroids)
+    whole = rounded(centroids, scale, limit).astype(int).tolist()
+    part = np.empty(features.shape, np.float32)
+    module.whole_numbers(features, scale, limit, part)
+    return [
+        [sum(2 * a * b - b * b for a, b in zip(record, centroid, strict=True)) for centroid in whole]
+        for record in part.astype(int).tolist()
+    ]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 24, 300]), st.floats(-8, 1), st.floats(-3, 3))
+def test_votes_are_those_of_exact_integers(seed: int, dimension: int, spread: float, size: float) -> None:
+    """From centroids far apart to nearly equal ones, with the largest score in exact integers as the judge."""
+    rng = np.random.default_rng(seed)
+    features = (rng.normal(size=(20, dimension)) * 10**size).astype(np.float32)
+    base = rng.normal(size=dimension)
+    centroids = (base + rng.normal(size=(6, dimension)) * 10**spread).astype(np.float32)
+    scores = exact_scores(features, centroids)
+    assert nearest(features, centroids).tolist() == [row.index(max(row)) for row in scores]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 7, 128, 1280]), st.floats(-4, 1))
+def test_no_float32_score_is_further_off_than_the_bound(seed: int, dimension: int, spread: float) -> None:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(10, dimension)).astype(np.float32)
+    centroids = (rng.normal(size=dimension) + rng.normal(size=(4, dimension)) * 10**spread).astype(np.float32)
+    scale, limit = integer_scale(centroids)
+    whole = rounded(centroids, scale, limit)
+    part = np.empty(features.shape, np.float32)
+    module.whole_numbers(features, scale, limit, part)
+    norms = (whole**2).sum(axis=1)
+    true = 2 * part.astype(np.float64) @ whole.T - norms
+    bound = module.error_bound(part, float(np.sqrt(norms.max())))
+    table = np.concatenate([2 * whole, -norms[:, None]], axis=1).astype(np.float32)
+    beside_one = np.concatenate([part, np.ones((10, 1), np.float32)], axis=1)
+    for order in (np.arange(dimension + 1), rng.permutation(dimension + 1)):
+        one_by_one = np.zeros((10, 4), np.float32)
+        for column in order:  # the worst order to add in: a term at a time
+            one_by_one += beside_one[:, column, None] * table[:, column]
+        for found in (one_by_one, beside_one[:, order] @ table[:, order].T):
+            assert np.all(np.abs(found - true) <= bound[:, None])
+
+
+def test_near_ties_are_found_and_settled_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the second look the votes of near-ties would differ from the exact ones."""
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(2000, 64)).astype(np.float32)
+    base = rng.normal(size=64)
+    centroids = (base + rng.normal(size=(30, 64)) * 3e-5).astype(np.float32)
+    judged = [row.index(max(row)) for row in exact_scores(features[:300], centroids)]
+    assert nearest(features, centroids)[:300].tolist() == judged
+    monkeypatch.setattr(module, "error_bound", lambda part, longest: np.full(len(part), -1.0))
+    assert nearest(features, centroids)[:300].tolist() != judged
+
+
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     features, centroids = rng.normal(size=(1000, 16)).astype(np.float32), rng.normal(size=(9, 16))
     whole = nearest(features, centroids)
-    monkeypatch.setattr("ecos_core.client.operations.nearest.CHUNK_BYTES", 16 * 8 * 7)
+    monkeypatch.setattr(module, "CHUNK_SCORES", 9 * 7)
     assert np.array_equal(whole, nearest(features, centroids))
 
 
