@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Start one service of the deployment; compose, systemd and the tests all call this.
 #
-#   run.sh prefect-server | mlflow | make-bucket | worker POOL | client
+#   run.sh prefect-server | mlflow | make-bucket | worker POOL | deploy OPTIONS… | client
 #
 # Settings come from the environment. A secret comes from a file: NAME_FILE=/run/secrets/name, mode 600, without which
 # NAME itself is read; no secret ever stands in a command line.
@@ -35,6 +35,8 @@ case "${1:-}" in
   prefect-server)
     secret DATABASE_PASSWORD; secret PREFECT_SERVER_API_AUTH_STRING
     need DATABASE_HOST DATABASE_PASSWORD
+    # In memory, the default, a restart forgets who holds a slot of a deployment, and stops the runs that do.
+    export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem
     export PREFECT_SERVER_DATABASE_CONNECTION_URL="postgresql+asyncpg://prefect:$DATABASE_PASSWORD@$DATABASE_HOST:${DATABASE_PORT:-5432}/prefect"
     exec prefect server start --host "$bind" --port "${PREFECT_PORT:-4200}"
     ;;
@@ -58,7 +60,14 @@ print("bucket", name)'
   worker)
     object_store; secret PREFECT_API_AUTH_STRING
     need PREFECT_API_URL
+    # The automations of `ecos deploy` take a run for dead after five minutes without one (seconds).
+    export PREFECT_FLOWS_HEARTBEAT_FREQUENCY="${PREFECT_FLOWS_HEARTBEAT_FREQUENCY:-60}"
     exec prefect worker start --pool "${2:?name the work pool, ecos-cpu or ecos-gpu}" --type process --with-healthcheck
+    ;;
+  deploy)
+    secret PREFECT_API_AUTH_STRING
+    need PREFECT_API_URL
+    exec ecos deploy "${@:2}"
     ;;
   client)
     need ECOS_CLIENT_HOME

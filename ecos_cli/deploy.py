@@ -16,22 +16,37 @@ from ecos_core.errors import InputError, RemoteError
 app = typer.Typer(pretty_exceptions_enable=False)
 
 WORK_POOLS = {"ecos-cpu": 4, "ecos-gpu": 1}
+OPTIONS = {
+    "ecos_lake": "--lake",
+    "ecos_client_url": "--client",
+    "ecos_client_token_file": "--token-file",
+    "ecos_out": "--out",
+    "ecos_tracking_uri": "--tracking",
+}
 
 
 @app.command()
 def deploy(
-    lake: Annotated[str, typer.Option(help="The lake's folder or URL.")],
-    client: Annotated[str, typer.Option(help="The client's address, http(s)://host:port.")],
-    token_file: Annotated[str, typer.Option(help="The requester's token file, on the workers' machine.")],
-    out: Annotated[str, typer.Option(help="Folder for selections, models and hand-offs.")],
-    tracking: Annotated[str, typer.Option(help="MLflow tracking URI.")],
-    timezone: Annotated[str, typer.Option(help="Time zone of the schedules, such as Europe/Berlin.")] = "UTC",
+    lake: Annotated[str | None, typer.Option(help="The lake's folder or URL.")] = None,
+    client: Annotated[str | None, typer.Option(help="The client's address, http(s)://host:port.")] = None,
+    token_file: Annotated[
+        str | None, typer.Option(help="The requester's token file, on the workers' machine.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Folder for selections, models and hand-offs.")] = None,
+    tracking: Annotated[
+        str | None,
+        typer.Option(help="MLflow tracking URI, as the workers see it.", envvar="MLFLOW_TRACKING_URI"),
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Time zone of the schedules, such as Europe/Berlin; at first UTC.")
+    ] = None,
     notify: Annotated[str | None, typer.Option(help="Webhook that is told of failed runs.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the work pools, register every deployment of prefect.yaml and an automation for each. Idempotent.
 
-    The server is the one of PREFECT_API_URL.
+    The server is the one of PREFECT_API_URL. What is left out stays as the last `ecos deploy` has set it, so that an
+    upgrade is `ecos deploy` alone.
 
     Example:  ecos deploy --lake lake --client http://127.0.0.1:8731 --token-file token --out runs
               --tracking http://127.0.0.1:5000
@@ -44,19 +59,20 @@ def deploy(
         raise InputError(
             "PREFECT_API_URL is not set: the address of the Prefect server, such as http://127.0.0.1:4200/api"
         )
-    check_timezone(timezone)
-    variables = {
-        "ecos_version": __version__,
-        "ecos_timezone": timezone,
+    if timezone:
+        check_timezone(timezone)
+    given = {
         "ecos_lake": absolute(lake),
         "ecos_client_url": client,
         "ecos_client_token_file": absolute(token_file),
         "ecos_out": absolute(out),
         "ecos_tracking_uri": tracking,
+        "ecos_timezone": timezone,
     }
     from ecos_cli import prefect_objects as server
 
-    server.ensure_variables(variables)
+    variables = complete(given, server.known_variables(given))
+    server.ensure_variables({**variables, "ecos_version": __version__})
     server.ensure_work_pools(WORK_POOLS)
     register(project)
     deployments = server.list_deployments()
@@ -69,12 +85,24 @@ def deploy(
         "automations": automations,
     }
     lines = [f"deployed  {name}" for name in result["deployments"]]
-    lines.append("start a worker with:  prefect worker start --pool ecos-cpu   (and one for ecos-gpu)")
+    lines.append("start a worker with:  deployments/run.sh worker ecos-cpu   (and one for ecos-gpu)")
     emit(result, as_json=as_json, text="\n".join(lines))
 
 
-def absolute(address: str) -> str:
+def complete(given: dict[str, str | None], known: dict[str, str]) -> dict[str, str]:
+    """What was given, else what the server knows. Raises InputError naming the options that are missing."""
+    values = {name: value or known.get(name) for name, value in given.items()}
+    values["ecos_timezone"] = values["ecos_timezone"] or "UTC"
+    missing = [OPTIONS[name] for name, value in values.items() if not value]
+    if missing:
+        raise InputError(f"the first time, `ecos deploy` also needs {', '.join(missing)}")
+    return {name: str(value) for name, value in values.items()}
+
+
+def absolute(address: str | None) -> str | None:
     """Workers start in other folders: a local path must be absolute."""
+    if not address:
+        return None
     return address if "://" in address else str(Path(address).expanduser().absolute())
 
 

@@ -192,7 +192,9 @@ def import_(
         final=final,
     )
     to_review = write_review(batch, labels, review) if review else None
-    resumed = resume_waiting(Path(str(batch))) if report.new_answers else 0
+    # Also when nothing is new but all is there: the server may have been down when the labels came.
+    news = report.new_answers or report.status.complete
+    resumed = resume_waiting(Path(str(batch))) if news else 0
     result = {
         "answers": report.new_answers,
         "repeated": report.repeated,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import StateType
 from prefect.events import EventTrigger, Posture, ResourceSpecification
@@ -15,13 +15,21 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.variables import Variable
 
-HEARTBEAT = timedelta(seconds=90)
+# Longer than the restart of a server takes, and than a heartbeat that is lost on the way; workers send one every
+# 180 seconds by default, those of deployments/run.sh every 60.
+SILENCE = timedelta(minutes=5)
 
 
 def ensure_variables(values: Mapping[str, str]) -> None:
     """Set the variables that prefect.yaml is filled in with."""
     for name, value in values.items():
         Variable.set(name, value, overwrite=True)
+
+
+def known_variables(names: Iterable[str]) -> dict[str, str]:
+    """The values of those that an earlier `ecos deploy` has set."""
+    found = {name: Variable.get(name) for name in names}
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def ensure_work_pools(limits: Mapping[str, int]) -> None:
@@ -60,7 +68,7 @@ def notification_block(url: str) -> UUID:
 def ensure_automations(deployments: Mapping[str, UUID], notify: UUID | None) -> list[str]:
     """Two for each deployment: a run whose worker died is marked crashed, and a bad end is told (with ``notify``).
 
-    Workers send heartbeats when PREFECT_FLOWS_HEARTBEAT_FREQUENCY is set (seconds, 30 or more).
+    What is there and the same stays as it is.
     """
     wanted = []
     for name, deployment in deployments.items():
@@ -69,10 +77,19 @@ def ensure_automations(deployments: Mapping[str, UUID], notify: UUID | None) -> 
             wanted.append(_tell_of_failures(name, deployment, notify))
     with get_client(sync_client=True) as client:
         for automation in wanted:
-            for old in client.read_automations_by_name(automation.name):
-                client.delete_automation(old.id)
-            client.create_automation(automation)
+            _ensure_one(client, automation)
     return [automation.name for automation in wanted]
+
+
+def _ensure_one(client: SyncPrefectClient, wanted: AutomationCore) -> None:
+    """Make it or bring it up to date; one that a person has switched off stays off."""
+    there = client.read_automations_by_name(wanted.name)
+    if not there:
+        client.create_automation(wanted)
+        return
+    client.update_automation(there[0].id, wanted.model_copy(update={"enabled": there[0].enabled}))
+    for spare in there[1:]:
+        client.delete_automation(spare.id)
 
 
 def _runs_of(deployment: UUID) -> ResourceSpecification:
@@ -98,7 +115,7 @@ def _mark_zombies(name: str, deployment: UUID) -> AutomationCore:
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=HEARTBEAT,
+            within=SILENCE,
         ),
         actions=[
             ChangeFlowRunState(state=StateType.CRASHED, message="The worker stopped sending heartbeats.")

@@ -25,11 +25,16 @@ def hand_off(config: HandOffConfig) -> dict[str, Any]:
     given = hand_out(config)
     status = labels_so_far(config)
     if not status["complete"] and runtime.deployment.id:
-        # The key names how far the labels are: resumed without any new one, the run goes on with what is there.
-        suspend_flow_run(timeout=int(config.wait_days * SECONDS_A_DAY), key=f"labels-{status['labelled']}")
+        # The key counts the answers: resumed without a new one, by hand, the run goes on with what is there.
+        suspend_flow_run(timeout=int(config.wait_days * SECONDS_A_DAY), key=f"answers-{status['answers']}")
     if config.then_train is not None and status["labelled"]:
         training = config.then_train.model_copy(
             update={"labels": config.labels, "selection": config.selection}
         )
-        run_deployment(TRAINING, parameters={"config": training.model_dump(mode="json")}, timeout=0)
+        run_deployment(
+            TRAINING,
+            parameters={"config": training.model_dump(mode="json")},
+            timeout=0,
+            idempotency_key=f"{runtime.flow_run.id}-{status['answers']}",
+        )
     return {**given, **status, "labels": config.labels}

@@ -55,16 +55,18 @@ def labels_so_far(config: HandOffConfig) -> dict[str, Any]:
     if not Location.of(config.labels).exists():
         tasks = len(Handoff.open(config.out).tasks)
         counts = {"tasks": tasks, "labelled": 0, "open": tasks, "conflicts": 0, "complete": False}
+        answers = 0
     else:
         status = dataclasses.asdict(handoff_status(config.out, config.labels))
         counts = {name: status[name] for name in ("tasks", "labelled", "open", "conflicts", "complete")}
+        answers = sum(status["statuses"].values())
     show_table("labels", [counts], f"Labels of {config.out}")
     if not counts["complete"]:
         show_text(
             "waiting",
-            f"Waiting for labels: **{counts['labelled']} of {counts['tasks']}** are back. Bring more in with  "
+            f"Waiting for labels: **{counts['labelled']} of {counts['tasks']}** are back. Bring more in with "
             "`ecos handoff import`, which resumes this run by itself; or resume it by hand to go on with what is "
             "there.",
             "Waiting for the labelling team",
         )
-    return counts
+    return {**counts, "answers": answers}

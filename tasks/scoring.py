@@ -51,6 +51,19 @@ def score_with_client(
     return {"scores": str(stored.folder), "privacy": account, "seconds": time.perf_counter() - began}
 
 
+@task(name="ask for the account", cache_policy=NO_CACHE)
+def client_account(client: ClientConfig) -> dict[str, float] | None:
+    """Epsilon ``spent`` and ``limit`` by the client's own statement, which is free; None where it cannot say now."""
+    if not client.url.startswith("http"):
+        return None  # a mailbox is emptied when its owner likes
+    try:
+        with scoring.connect(client) as connection:
+            info = connection.info()
+    except RemoteError:
+        return None
+    return {"spent": info.epsilon_spent, "limit": info.epsilon_limit}
+
+
 def account_rows(account: dict[str, Any]) -> list[dict[str, Any]]:
     """The account as a table that reads from top to bottom."""
     named = {

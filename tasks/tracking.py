@@ -16,9 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from ecos_core.config import TrackingConfig
 from ecos_core.errors import InputError
@@ -26,6 +29,7 @@ from ecos_core.storage import Location
 
 PARAMETER_LENGTH = 6000
 DATASET_DIGEST_LENGTH = 36
+CHECK_S = 5.0
 
 
 def tracking_client(config: TrackingConfig) -> MlflowClient:
@@ -37,6 +41,22 @@ def tracking_client(config: TrackingConfig) -> MlflowClient:
         )
     mlflow.set_tracking_uri(uri)
     return MlflowClient(tracking_uri=uri)
+
+
+@task(name="check tracking", cache_policy=NO_CACHE)
+def check_tracking(config: TrackingConfig) -> None:
+    """Raises InputError, in seconds, when no store is configured or it does not answer."""
+    client = tracking_client(config)
+    uri = mlflow.get_tracking_uri()
+    try:
+        if uri.startswith("http"):  # by its own client it would be tried for minutes
+            httpx.get(f"{uri.rstrip('/')}/health", timeout=CHECK_S).raise_for_status()
+        else:
+            client.get_experiment_by_name(config.experiment)
+    except (httpx.HTTPError, mlflow.exceptions.MlflowException) as error:
+        raise InputError(
+            f"MLflow at {uri} does not answer ({type(error).__name__}); correct tracking.uri or start its server"
+        ) from error
 
 
 def experiment_id(client: MlflowClient, name: str, artifact_root: Path | None = None) -> str:

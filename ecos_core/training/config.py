@@ -87,7 +87,11 @@ class TrainConfig(BaseModel):
     )
     unlabelled_weight: float = Field(1.0, ge=0, title="Unlabelled weight", description="FixMatch: lambda_u.")
     ema_decay: float = Field(
-        0.99, ge=0, lt=1, title="EMA decay", description="Of the averaged weights; 0: no average."
+        0.99,
+        ge=0,
+        lt=1,
+        title="EMA decay",
+        description="Of the averaged weights, reached gradually; 0: no average.",
     )
     unlabelled_limit: int | None = Field(
         None,

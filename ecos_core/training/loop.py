@@ -96,7 +96,7 @@ def fit(
 
 def _start(network: Any, task: Task, config: TrainConfig) -> _State:
     import torch
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+    from torch.optim.swa_utils import AveragedModel
 
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -110,8 +110,25 @@ def _start(network: Any, task: Task, config: TrainConfig) -> _State:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     average = None
     if config.ema_decay > 0:
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        average = AveragedModel(network, multi_avg_fn=warming_average(config.ema_decay))
     return _State(network, average, optimiser, schedule)
+
+
+def warming_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An exponential average whose decay rises to ``decay`` as (1 + t) / (10 + t) over t updates.
+
+    A few hundred labelled samples are a few dozen steps: with a fixed decay of 0.99 the average would end
+    as mostly the weights it started from. The rule is TensorFlow's ``ExponentialMovingAverage``.
+    """
+    import torch
+
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        done = int(count)
+        keep = min(decay, (1 + done) / (10 + done))
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, current, 1 - keep)
+
+    return update
 
 
 def _run_epoch(state: _State, task: Task, config: TrainConfig, seed: int, device: str) -> None:

@@ -1,10 +1,12 @@
-"""Compression and client labels on two drawn domains."""
+"""Compression, client labels and trained cells on two drawn domains."""
+
+import math
 
 import numpy as np
 import pytest
 
-from benchmarks import uses
-from benchmarks.grid import Grid, ImageSet, Job, JobData
+from benchmarks import client_labelling, compression, uses
+from benchmarks.grid import Grid, ImageSet, Job, JobData, planned_sigma
 from ecos_core.errors import InputError
 
 
@@ -25,7 +27,7 @@ def data():
 def test_students_learn_from_the_teacher(data):
     images = data.images
     student = ImageSet(images.sample_ids, images.features[:, :6], images.labels, images.domains, "digest")
-    rows = uses.compression(data, student, ("ecos", "random"))
+    rows = compression.measure(data, student, ("ecos", "random"))
     assert [(row["sampler"], row["budget"]) for row in rows] == [
         ("teacher", None),
         ("ecos", 10),
@@ -37,19 +39,51 @@ def test_students_learn_from_the_teacher(data):
     assert [row["epsilon"] for row in rows] == [0.0, 2.0, 2.0, 0.0, 0.0]
 
 
-def test_one_release_labels_every_samplers_picks(data):
-    rows = uses.client_labels(data, ("ecos", "random"))
-    best = {row["sampler"]: row["label_accuracy"] for row in rows if row["budget"] == 20}
-    assert best["ecos"] > 0.9
-    assert {row["epsilon"] for row in rows} == {2.0}
+def test_every_way_to_label_is_compared_at_the_same_epsilons(data, monkeypatch):
+    monkeypatch.setattr(client_labelling, "QUERIES", (10, 20))
+    monkeypatch.setattr(client_labelling, "NEIGHBOURS", 20)
+    rows = client_labelling.measure(data, ("ecos", "random"))
+    assert len(rows) == 3 * 3 * 2 * 2
+    best = {(row["method"], row["sampler"]): row for row in rows if row["epsilon"] == 8.0}
+    assert best["histogram", "ecos"]["label_accuracy"] > 0.9
+    assert best["knn", "ecos"]["label_accuracy"] > 0.8
+    assert {row["budget"] for row in rows} == {10, 20}
 
 
-def test_rows_average_the_seeds(data):
-    cell = {"use": "client_labels", "sampler": "ecos", "budget": 10, "epsilon": 1.0, "client": "north"}
-    cells = [cell | {"seed": seed, "accuracy": seed / 10, "label_accuracy": 0.5} for seed in (1, 3)]
-    (row,) = uses.summarise(cells)
-    assert row["accuracy_mean"] == pytest.approx(0.2)
-    assert (row["seeds"], row["label_accuracy"]) == ([1, 3], 0.5)
+def test_queries_and_scores_together_cost_what_one_histogram_does():
+    from ecos_core.privacy.accounting import epsilon_exact
+    from ecos_core.privacy.events import Adjacency, histogram_event, knn_events
+
+    sigma, share = planned_sigma(2.0, 1e-5), client_labelling.SCORES_SHARE
+    noise = client_labelling.knn_sigma(sigma, 30, 1 - share)
+    labels = knn_events(1e5, noise, adjacency=Adjacency.ADD_REMOVE, gamma=1.0, queries=30)
+    assert epsilon_exact([histogram_event(sigma / math.sqrt(share)), *labels], 1e-5) == pytest.approx(
+        2, rel=0.02
+    )
+
+
+def test_rows_hold_each_client_and_the_average_over_the_seeds_they_share():
+    cell = {"use": "fixmatch", "sampler": "ecos", "budget": 10, "epsilon": 1.0, "probe_accuracy": 0.5}
+    cells = [
+        cell | {"client": client, "seed": seed, "accuracy": accuracy}
+        for client, seed, accuracy in (
+            ("n", 1, 0.1),
+            ("n", 3, 0.3),
+            ("s", 1, 0.5),
+            ("s", 3, 0.7),
+            ("s", 4, 0),
+        )
+    ]
+    rows = {row["client"]: row for row in uses.summarise(cells)}
+    assert rows["n"]["accuracy_mean"] == pytest.approx(0.2)
+    assert rows["average"]["accuracy_mean"] == pytest.approx(0.4)
+    assert (rows["average"]["seeds"], rows["average"]["probe_accuracy"]) == ([1, 3], 0.5)
+
+
+def test_a_finished_cell_is_not_measured_again(tmp_path):
+    path = tmp_path / "cell.json"
+    assert uses._kept(path, lambda: [{"accuracy": 0.5}]) == [{"accuracy": 0.5}]
+    assert uses._kept(path, lambda: 1 / 0) == [{"accuracy": 0.5}]
 
 
 def test_an_unknown_use_is_named(tmp_path, monkeypatch, data):

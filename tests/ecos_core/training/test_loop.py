@@ -77,6 +77,17 @@ def test_no_averaging_gives_the_last_weights(tmp_path):
     assert not torch.equal(weights(plain), weights(averaged))
 
 
+def test_the_average_forgets_its_start_within_a_few_dozen_steps():
+    averaged, current = [torch.zeros(1)], [torch.ones(1)]
+    update = loop.warming_average(0.99)
+    for step in range(60):
+        update(averaged, current, step)
+    assert averaged[0].item() > 0.999  # a fixed decay of 0.99 would have reached 0.45
+    steady = [torch.zeros(1)]
+    update(steady, current, 10_000)
+    assert steady[0].item() == pytest.approx(0.01)
+
+
 def test_a_loss_that_is_nan_is_an_error_that_says_what_to_do(tmp_path):
     def loss(network, rows):
         return network(X[rows]).mean() * float("nan"), {}

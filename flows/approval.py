@@ -1,0 +1,64 @@
+"""A person decides whether a release may be paid for: the flow waits, and its page says what it would cost."""
+
+from __future__ import annotations
+
+from prefect import pause_flow_run, runtime
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from ecos_core.config import ClientConfig, PrivacyConfig
+from ecos_core.privacy.planner import Plan
+from ecos_core.stages.scoring import planned
+from tasks.artifacts import show_text
+from tasks.scoring import client_account
+
+TIMEOUT_S = 7 * 24 * 3600
+POLL_S = 3
+KEY = "approve-spend"
+
+
+class Approval(RunInput):
+    """What the person who resumes the run is asked."""
+
+    approve: bool = Field(
+        False, title="Spend this privacy budget", description="Off: the run ends, nothing is spent."
+    )
+
+
+def may_spend(client: ClientConfig, privacy: PrivacyConfig) -> bool:
+    """Whether the release costs no more than the threshold, or a person says that it may; waits for that person.
+
+    A deployed run is suspended: it holds no worker and no slot, and it outlives restarts of both sides. (A pause would
+    lose its slot's lease, and with it the run, after some minutes.) Resumed, the flow starts over and comes by here
+    again. A run started by hand has nobody to start it again, so it waits in its process.
+    """
+    plan = planned(privacy)
+    if privacy.approve_above is None or plan.epsilon <= privacy.approve_above:
+        return True
+    text = question(plan, privacy.approve_above, client_account(client))
+    if int(runtime.flow_run.run_count or 1) == 1:
+        show_text("approval", text, "Waiting for a person: may this be spent?")
+    form = Approval.with_initial_data(description=text)
+    if runtime.deployment.id:
+        answer = suspend_flow_run(wait_for_input=form, timeout=TIMEOUT_S, key=KEY)
+    else:
+        answer = pause_flow_run(wait_for_input=form, timeout=TIMEOUT_S, poll_interval=POLL_S, key=KEY)
+    return answer.approve
+
+
+def question(plan: Plan, threshold: float, account: dict[str, float] | None) -> str:
+    """What the person reads, as Markdown. ``account`` is the client's own, None where it did not answer."""
+    paid = (
+        f"The client's data has paid epsilon {account['spent']:.4g} of {account['limit']:.4g} so far."
+        if account
+        else "The client could not be asked what its data has paid so far."
+    )
+    return (
+        f"This release would spend **epsilon {plan.epsilon:.4g}** of the client's privacy budget (delta "
+        f"{plan.delta:g}, adjacency {plan.adjacency}, noise sigma {plan.sigma:.4g}). {paid} "
+        f"A person is asked because the threshold is epsilon {threshold:g}. "
+        "If the client has answered this very question before, it answers again for nothing.\n\n"
+        "Press *Resume* and switch *Spend this privacy budget* on to go on; resumed with it off, the run ends and "
+        "nothing is spent."
+    )
