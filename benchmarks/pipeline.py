@@ -1,7 +1,7 @@
 """Where the time of cluster, score, denoise and choose goes, and that it grows linearly with the lake.
 
-Synthetic features; 1, 2, 4 and 8 times the lake at a fixed number of clusters and a fixed budget.
-The orchestrator's share is not measured here: no flow runs.
+Synthetic features; 1, 2, 4 and 8 times the lake at a fixed number of clusters and a fixed budget. The
+orchestrator's share is the benchmark ``orchestration``'s.
 """
 
 from __future__ import annotations

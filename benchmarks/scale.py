@@ -37,7 +37,7 @@ MEMORY_BAR = 1.5e9
 EXPONENT_BAR = 1.05
 SHARD_ROWS = 65_536
 BLOBS = 500
-FINGERPRINT = "0" * 64
+FINGERPRINT = "f" * 64
 Row = dict[str, Any]
 
 
@@ -75,7 +75,7 @@ class SyntheticLake:
         self._done: list[ShardDone] = []
         self._rng = np.random.default_rng(0)
         self._blobs = self._rng.standard_normal((BLOBS, dim)).astype(np.float32)
-        self.rows = 0
+        self.dim, self.rows = dim, 0
 
     def grow_to(self, rows: int, progress: ProgressSink = silent) -> None:
         """Add shards of new rows and publish the snapshot and its features."""

@@ -33,8 +33,8 @@ def resume_waiting(handoff: Path) -> int:
                 client.resume_flow_run(run.id)
     except Exception as error:  # the import itself is done
         warn(
-            f"ecos: the labels are in, but the Prefect server did not answer ({type(error).__name__}); when it is up, run "
-            "this command again"
+            f"ecos: the labels are in, but the Prefect server did not answer ({type(error).__name__}); when it is up, "
+            "run this command again"
         )
         return 0
     return len(waiting)
