@@ -54,6 +54,7 @@ def outsourcing_report(
     shown_map, coverage = in_feature_space(LakePool.open(lake, clustering_id), main, chosen)
     return data.ReportData(
         title=title,
+        subtitle=f"{len(main):,} of {snapshot.rows:,} open samples stand in for the client's private ones.",
         lake=lake_summary(lake, snapshot),
         clustering=clustering_summary(lake, snapshot, clustering, main),
         results=tuple(_result(row) for row in rows),
@@ -105,7 +106,7 @@ def clustering_summary(
         data.Montage(
             f"cluster {row}",
             tuple(images[sample] for sample in ids),
-            f"{int(selection.cluster_quota[row])} chosen of {int(selection.cluster_size[row]):,}",
+            _taken(selection, row),
         )
         for row, ids in nearest.items()
     )
@@ -113,16 +114,25 @@ def clustering_summary(
         clusters=clustering.clusters,
         extractor=clustering.fingerprint[:16],
         dimension=clustering.dimension,
-        inertia=float(statistics.square_sums.sum()),
+        mean_squared_distance=float(statistics.square_sums.sum() / max(1, statistics.sizes.sum())),
         sizes=statistics.sizes,
         montages=montages,
+    )
+
+
+def _taken(selection: Selection, cluster: int) -> str:
+    noisy = selection.cluster_noisy[cluster]
+    asked = "" if np.isnan(noisy) else f"; the client's noised count is {noisy:.0f}"
+    return (
+        f"{int(selection.cluster_quota[cluster])} chosen of {int(selection.cluster_size[cluster]):,}{asked}"
     )
 
 
 def in_feature_space(
     pool: LakePool, main: Selection, chosen: Mapping[str, Selection]
 ) -> tuple[data.LakeMap | None, dict[str, NDArray[np.floating]]]:
-    """A 2-D map (PCA) of the lake, and how fast each sampler's picks cover the clusters that ``main`` chose from.
+    """A 2-D map (PCA) of the lake, and how fast each sampler's picks cover what ``main`` chose from: images of its
+    clusters, as many of each as its share of the picks says.
 
     A bounded part of the lake is read: clusters with the largest quotas first, up to ``SHOWN_SAMPLES``.
     """
@@ -135,10 +145,16 @@ def in_feature_space(
         if size == 0 or read + size > SHOWN_SAMPLES:
             continue
         read += size
-        rows.append(_shown(pool.members(int(cluster)), wanted, step, hot=bool(main.cluster_quota[cluster])))
+        rows.append(
+            _shown(
+                pool.members(int(cluster)),
+                wanted,
+                step,
+                share=main.cluster_quota[cluster] / max(1, len(main)),
+            )
+        )
     ids = [sample for part in rows for sample in part.ids]
     features = np.concatenate([part.features for part in rows])
-    hot = np.concatenate([np.full(len(part.ids), part.hot) for part in rows])
     place = {sample: row for row, sample in enumerate(ids)}
     groups = tuple(group for part in rows for group in part.groups)
     selected = np.zeros(len(ids), bool)
@@ -147,7 +163,7 @@ def in_feature_space(
         shown_map = data.LakeMap(principal_plane(features), selected, groups)
     except InputError:
         shown_map = None
-    targets = features[hot][:: max(1, int(hot.sum()) // COVERAGE_SAMPLES)]
+    targets = np.concatenate([_spread(part.features, round(part.share * COVERAGE_SAMPLES)) for part in rows])
     coverage = {
         name: _covers(
             targets, features[[place[sample] for sample in picked.sample_id.tolist() if sample in place]]
@@ -159,15 +175,15 @@ def in_feature_space(
 
 @dataclass(frozen=True)
 class _Shown:
-    """The part of a cluster that figures use."""
+    """The part of a cluster that figures use. ``share``: of all picks, so many are from here."""
 
     ids: list[str]
     features: NDArray[np.float32]
     groups: list[str]
-    hot: bool
+    share: float
 
 
-def _shown(members: Members, wanted: set[str], step: int, *, hot: bool) -> _Shown:
+def _shown(members: Members, wanted: set[str], step: int, *, share: float) -> _Shown:
     keep = np.arange(len(members)) % step == 0
     keep |= np.array([sample in wanted for sample in members.sample_ids.tolist()], dtype=bool)
     domains = members.domains[keep].tolist() if members.domains is not None else [None] * int(keep.sum())
@@ -175,8 +191,15 @@ def _shown(members: Members, wanted: set[str], step: int, *, hot: bool) -> _Show
         members.sample_ids[keep].tolist(),
         members.features[keep],
         [domain or "not stated" for domain in domains],
-        hot,
+        share,
     )
+
+
+def _spread(features: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """About ``count`` rows, evenly spaced; all of them where there are fewer."""
+    return features[
+        np.unique(np.linspace(0, len(features) - 1, min(count, len(features))).round().astype(int))
+    ]
 
 
 def _covers(targets: NDArray[np.float32], picks: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ def test_the_client_installs_alone(tmp_path: Path, record_property: Callable[[st
     for package in CLOUD_ONLY:
         absent = subprocess.run([python, "-c", f"import {package}"], capture_output=True, check=False)
         assert absent.returncode != 0, f"{package} came along"
+    check_the_command(python, tmp_path)
     size_mb = folder_mb(tmp_path / "venv") - installer_mb(tmp_path / "venv")
     # What pip does when it is not told not to: Python's cache of compiled files, beside the packages.
     subprocess.run([python, "-m", "compileall", "-q", tmp_path / "venv" / "lib"], check=False)
@@ -43,6 +44,22 @@ def install(venv: Path) -> Path:
     command = [python, "-m", "pip", "install", "--quiet", "--no-compile", f"{ROOT}[client]"]
     subprocess.run(command, check=True, cwd=venv)
     return python
+
+
+def check_the_command(python: Path, folder: Path) -> None:
+    """``ecos`` plans without the cloud's packages, names what is missing, and brought nothing generic."""
+    ecos = python.with_name("ecos")
+    planned = subprocess.run(
+        [ecos, "plan", "--epsilon", "0.582"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert "6.1" in planned.stdout
+    refused = subprocess.run(
+        [ecos, "ingest", "x", "--lake", "y"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2 and len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+    (site,) = python.parent.parent.glob("lib/python*/site-packages")
+    assert not [name for name in ("flows", "tasks", "tests", "benchmarks", "docs") if (site / name).exists()]
+    assert (site / "ecos_core" / "py.typed").exists() and (site / "ecos_cli" / "py.typed").exists()
 
 
 def folder_mb(folder: Path) -> float:
