@@ -1,6 +1,6 @@
-"""Put stored results into docs/results.md:  python -m benchmarks.publish
+"""Put stored results into docs/results.md and docs/other-data.md:  python -m benchmarks.publish
 
-Every table of that page stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` and is made here from
+Every table of these pages stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` and is made here from
 ``benchmarks/results``; a test checks that none was edited by hand.
 """
 
@@ -17,6 +17,7 @@ from benchmarks.tables import AVERAGE, NAMES, markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
+OTHER_PAGE = ROOT / "docs" / "other-data.md"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -69,6 +70,10 @@ SECTIONS: dict[str, Callable[[str], str]] = {
     "digits": accuracy_table,
     "digits headlines": lambda _: headlines("digits"),
     "client_labels": client_labels,
+    "text": accuracy_table,
+    "text headlines": lambda _: headlines("text"),
+    "tabular": accuracy_table,
+    "tabular headlines": lambda _: headlines("tabular"),
 }
 
 
@@ -83,4 +88,5 @@ def fill(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in (PAGE, OTHER_PAGE):
+        page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")

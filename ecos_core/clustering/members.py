@@ -10,6 +10,22 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
+class Grouped:
+    """The samples that are in a group of near-duplicates: id, group and cluster of each, [m], by id.
+
+    A group is named by one of its samples' ids. Everything else of the pool stands alone.
+    """
+
+    sample_ids: NDArray[Any]
+    groups: NDArray[Any]
+    clusters: NDArray[np.int64]
+
+    def take(self, rows: NDArray[Any]) -> Grouped:
+        """Those at ``rows``, indices or a mask."""
+        return Grouped(self.sample_ids[rows], self.groups[rows], self.clusters[rows])
+
+
+@dataclass(frozen=True)
 class Members:
     """One cluster's samples, in an order that never changes.
 

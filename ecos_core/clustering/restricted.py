@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecos_core.clustering.members import Members
+from ecos_core.clustering.duplicates import stored_duplicates
+from ecos_core.clustering.members import Grouped, Members
 from ecos_core.clustering.pool import LakePool
 from ecos_core.lake.licences import LicenceFilter, licence_filter
 from ecos_core.lake.near_duplicates import stored_near_duplicates
@@ -18,14 +19,14 @@ from ecos_core.lake.near_duplicates import stored_near_duplicates
 
 @dataclass(frozen=True)
 class RestrictedPool:
-    """``pool`` seen through a licence filter (None: everything) and groups of near-duplicates by sample id.
+    """``pool`` seen through a licence filter (None: everything) and known groups of near-duplicates.
 
     Sizes are those of what may be used. The centroids stay: a client's scores answer them.
     """
 
     pool: LakePool
     licences: LicenceFilter | None
-    group_of: Mapping[str, str]
+    known: Grouped | None
 
     @property
     def size(self) -> int:
@@ -50,14 +51,25 @@ class RestrictedPool:
         """The extractor's."""
         return self.pool.fingerprint
 
+    @functools.cached_property
+    def _group_of(self) -> dict[str, str]:
+        grouped = self.grouped()
+        return {} if grouped is None else dict(zip(grouped.sample_ids, grouped.groups, strict=True))
+
+    def grouped(self) -> Grouped | None:
+        """The samples in a group that may be used; None when the lake knows of none."""
+        if self.known is None or self.licences is None:
+            return self.known
+        return self.known.take(self.licences.mask(self.known.sample_ids))
+
     def members(self, cluster: int) -> Members:
         """One cluster's members that may be used, in the pool's order."""
         members = self.pool.members(cluster)
         if self.licences is not None:
             members = members.take(np.flatnonzero(self.licences.mask(members.sample_ids)))
-        if not self.group_of:
+        if not self._group_of:
             return members
-        groups: list[Any] = [self.group_of.get(sample_id, "") for sample_id in members.sample_ids]
+        groups: list[Any] = [self._group_of.get(sample_id, "") for sample_id in members.sample_ids]
         return replace(members, duplicate_groups=np.array(groups, dtype=object))
 
 
@@ -71,10 +83,26 @@ def restricted_pool(
     """
     snapshot = pool.lake.snapshot(pool.clustering.snapshot_id)
     licences = licence_filter(pool.lake, snapshot, licence_allow)
-    known = stored_near_duplicates(pool.lake, snapshot)
     record: dict[str, Any] = {}
     if licences is not None:
         record["licences"] = sorted(licences.allowed)
-    if known is not None:
-        record["near_duplicates"] = known.digest
-    return RestrictedPool(pool, licences, known.group_of if known else {}), record
+    known: Grouped | None = None
+    if (found := stored_duplicates(pool.clustering)) is not None:
+        known, record["near_duplicates"] = found.grouped, found.digest
+    elif (looks := stored_near_duplicates(pool.lake, snapshot)) is not None:
+        known, record["near_duplicates"] = in_clusters(pool, looks.group_of), looks.digest
+    return RestrictedPool(pool, licences, known), record
+
+
+def in_clusters(pool: LakePool, group_of: Mapping[str, str]) -> Grouped:
+    """Groups that were found without a clustering, with the clusters of their samples; ids are read once."""
+    cluster_of: dict[str, int] = {}
+    for cluster in np.flatnonzero(pool.cluster_sizes).tolist() if group_of else []:
+        here = group_of.keys() & set(pool.sample_ids(cluster).tolist())
+        cluster_of.update(dict.fromkeys(here, cluster))
+    ids = sorted(cluster_of)
+    return Grouped(
+        np.array(ids, dtype=object),
+        np.array([group_of[sample_id] for sample_id in ids], dtype=object),
+        np.array([cluster_of[sample_id] for sample_id in ids], dtype=np.int64),
+    )

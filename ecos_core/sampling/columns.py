@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ecos_core.errors import InputError
 from ecos_core.sampling.by_score import diverse_ranker
 from ecos_core.sampling.config import SamplerConfig, Scores
+from ecos_core.sampling.distinct import without_duplicates
 from ecos_core.sampling.filling import Ranker, Ranking, check_budget, fill
 from ecos_core.sampling.listing import selection_of
 from ecos_core.sampling.pool import Members, Pool, locate
@@ -55,6 +56,7 @@ def oracle(
     )
 
 
+@without_duplicates
 def balanced(
     pool: Pool,
     budget: int,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ecos_core.sampling.config import SamplerConfig, Scores
+from ecos_core.sampling.distinct import without_duplicates
 from ecos_core.sampling.filling import check_budget
 from ecos_core.sampling.k_center import greedy_k_center
 from ecos_core.sampling.listing import selection_of
@@ -15,6 +16,7 @@ from ecos_core.sampling.pool import Pool, locate
 from ecos_core.sampling.selection import FARTHEST, Selection
 
 
+@without_duplicates
 def k_center(
     pool: Pool,
     budget: int,

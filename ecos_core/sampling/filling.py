@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ecos_core.errors import InputError
 from ecos_core.sampling.config import SamplerConfig
-from ecos_core.sampling.pool import Members, Pool, locate
+from ecos_core.sampling.pool import Members, Pool, in_a_group, locate
 from ecos_core.sampling.quotas import relative, seat_order
 from ecos_core.sampling.selection import Omitted, Selection
 
@@ -304,10 +304,3 @@ class _Filling:
         return Omitted(
             np.array(ids), np.array(where, dtype=np.int64), np.array(why), np.array(at, dtype=np.int64)
         )
-
-
-def in_a_group(groups: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which samples belong to a duplicate group at all."""
-    if np.issubdtype(groups.dtype, np.number):
-        return np.asarray(groups >= 0)
-    return np.array([value is not None and str(value) != "" for value in groups], dtype=bool)

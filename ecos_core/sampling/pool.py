@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ecos_core.clustering.members import Members
+from ecos_core.clustering.members import Grouped, Members
 from ecos_core.errors import InputError
 
 Floats = npt.NDArray[np.float32]
@@ -37,6 +37,7 @@ class Pool(Protocol):
     def fingerprint(self) -> str: ...
 
     def members(self, cluster: int) -> Members: ...
+    def grouped(self) -> Grouped | None: ...
 
 
 class ArrayPool:
@@ -67,6 +68,7 @@ class ArrayPool:
         self._groups = None if duplicate_groups is None else np.asarray(duplicate_groups)
         assigned = np.asarray(assignments, dtype=np.int64)
         self._check(assigned)
+        self._assigned = assigned
         self._rows = np.argsort(assigned, kind="stable")
         self._sizes = np.bincount(assigned, minlength=len(self._centroids)).astype(np.int64)
         self._ends = np.cumsum(self._sizes)
@@ -89,6 +91,14 @@ class ArrayPool:
             raise InputError(
                 "pool: a sample id occurs more than once; sample ids are content hashes, keep one each"
             )
+
+    def grouped(self) -> Grouped | None:
+        """The samples in a duplicate group, by id; None without groups."""
+        if self._groups is None:
+            return None
+        rows = np.flatnonzero(in_a_group(self._groups))
+        rows = rows[np.argsort(self._ids[rows], kind="stable")]
+        return Grouped(self._ids[rows], self._groups[rows], self._assigned[rows])
 
     @property
     def size(self) -> int:
@@ -151,3 +161,10 @@ def locate(pool: Pool, sample_ids: Sequence[str]) -> dict[str, int]:
             f"(first: {missing[0]}); use the selection that was made from this lake"
         )
     return found
+
+
+def in_a_group(groups: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which samples belong to a duplicate group at all."""
+    if np.issubdtype(groups.dtype, np.number):
+        return np.asarray(groups >= 0)
+    return np.array([value is not None and str(value) != "" for value in groups], dtype=bool)

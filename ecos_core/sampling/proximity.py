@@ -8,12 +8,14 @@ import numpy as np
 
 from ecos_core.sampling.by_score import denoised, needed_scores
 from ecos_core.sampling.config import SamplerConfig, Scores
+from ecos_core.sampling.distinct import without_duplicates
 from ecos_core.sampling.filling import check_budget
 from ecos_core.sampling.listing import selection_of
 from ecos_core.sampling.pool import Pool, locate
 from ecos_core.sampling.selection import Selection
 
 
+@without_duplicates
 def proximity(
     pool: Pool,
     budget: int,

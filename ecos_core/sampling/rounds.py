@@ -8,17 +8,18 @@ budget on fine clusters there. Two releases of noise ``sigma * sqrt(2)`` cost wh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ecos_core.clustering.assignment import nearest
 from ecos_core.clustering.kmeans import fit_kmeans
+from ecos_core.clustering.members import Grouped
 from ecos_core.errors import InputError
 from ecos_core.sampling.by_score import denoised, needed_scores
 from ecos_core.sampling.config import SamplerConfig, Scores
-from ecos_core.sampling.pool import Floats, Integers, Members, Pool
+from ecos_core.sampling.pool import Floats, Integers, Members, Pool, locate
 from ecos_core.sampling.quotas import allocate
 from ecos_core.storage import canonical_json, sha256_hex
 
@@ -42,6 +43,15 @@ class RefinedPool:
     @property
     def fingerprint(self) -> str:
         return sha256_hex(canonical_json([self.base.fingerprint, sha256_hex(self.centroids.tobytes())]))
+
+    def grouped(self) -> Grouped | None:
+        """Those of the base pool, each in the cluster that it is in now."""
+        known = self.base.grouped()
+        if known is None:
+            return None
+        cluster_of = locate(self, known.sample_ids.tolist())
+        clusters = [cluster_of[sample_id] for sample_id in known.sample_ids.tolist()]
+        return replace(known, clusters=np.array(clusters, dtype=np.int64))
 
     def members(self, cluster: int) -> Members:
         """The parent's members that are nearest this cluster's centroid among its siblings."""

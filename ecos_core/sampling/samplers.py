@@ -52,6 +52,9 @@ SAMPLERS: dict[str, Sampler] = {
 # Those that ask the client, and so cost privacy.
 NEED_SCORES = frozenset({"ecos", "ecos_paper", "proximity", "dsir"})
 
+# The plain reading of the paper drops nothing.
+KEEP_DUPLICATES = frozenset({"ecos_paper"})
+
 
 def sampler_named(name: str) -> Sampler:
     """Raises InputError for a name that is not one."""
@@ -61,6 +64,7 @@ def sampler_named(name: str) -> Sampler:
 
 
 __all__ = [
+    "KEEP_DUPLICATES",
     "NEED_SCORES",
     "SAMPLERS",
     "ArrayPool",

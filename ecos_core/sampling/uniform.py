@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecos_core.sampling.config import SamplerConfig, Scores
+from ecos_core.sampling.distinct import without_duplicates
 from ecos_core.sampling.filling import check_budget
 from ecos_core.sampling.listing import selection_of
 from ecos_core.sampling.pool import Pool, locate
@@ -16,6 +17,7 @@ from ecos_core.sampling.selection import RANDOM, Selection
 Integers = npt.NDArray[np.int64]
 
 
+@without_duplicates
 def random(
     pool: Pool,
     budget: int,

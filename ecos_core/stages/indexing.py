@@ -8,17 +8,18 @@ from ecos_core.clustering.auto import choose_clusters
 from ecos_core.clustering.clustering import Clustering, cluster_lake
 from ecos_core.config import ExtractorConfig, ImageSource, IndexConfig
 from ecos_core.features.extraction import extract_lake
-from ecos_core.features.extractor import load_extractor
 from ecos_core.features.feature_set import FeatureSet
+from ecos_core.features.lake_extractor import extractor_for_lake
 from ecos_core.lake.ingest import IngestReport, ingest
 from ecos_core.lake.lake import Lake
+from ecos_core.lake.sources import open_source
 from ecos_core.progress import ProgressSink, silent
 
 
 def ingest_source(lake: str, source: ImageSource, *, progress: ProgressSink = silent) -> IngestReport:
-    """Bring one source's images into the lake, which is made where there is none."""
+    """Bring one source's samples into the lake, which is made where there is none."""
     return ingest(
-        source.path,
+        open_source(source.path, source.source, layout=source.layout),
         Lake.open_or_create(lake),
         domain=source.domain,
         source=source.source,
@@ -35,10 +36,9 @@ def extract(
     progress: ProgressSink = silent,
 ) -> FeatureSet:
     """Extract what is missing of the lake's newest snapshot."""
-    extractor = load_extractor(config.name, image_size=config.image_size, weights=config.weights)
-    return extract_lake(
-        Lake.open(lake), extractor, projection=config.projection, engine=engine, progress=progress
-    )
+    opened = Lake.open(lake)
+    extractor = extractor_for_lake(opened, config.name, image_size=config.image_size, weights=config.weights)
+    return extract_lake(opened, extractor, projection=config.projection, engine=engine, progress=progress)
 
 
 def cluster(

@@ -15,9 +15,10 @@ from ecos_core.clustering.members import Members
 from ecos_core.clustering.pool import LakePool
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake, Snapshot
-from ecos_core.lake.lookup import image_files
+from ecos_core.lake.lookup import image_rows
 from ecos_core.reporting import data
 from ecos_core.reporting.geometry import coverage_curve, principal_plane
+from ecos_core.reporting.pictures import COLUMNS, picture_of
 from ecos_core.reporting.style import sampler_name
 from ecos_core.sampling.selection import Selection
 from ecos_core.sampling.store import read_selection
@@ -99,7 +100,7 @@ def clustering_summary(
     statistics = clustering.statistics
     largest = np.argsort(-selection.cluster_quota, kind="stable")[:CLUSTER_MONTAGES]
     nearest = {int(row): statistics.nearest_ids[row][:CLUSTER_MONTAGE_IMAGES] for row in largest}
-    images = image_files(lake, snapshot, [sample for ids in nearest.values() for sample in ids])
+    images = _images(lake, snapshot, [sample for ids in nearest.values() for sample in ids])
     montages = tuple(
         data.Montage(
             f"cluster {row}",
@@ -191,9 +192,14 @@ def _scores(selection: Selection, privacy: Mapping[str, Any] | None) -> data.Sco
 
 def _montage(lake: Lake, snapshot: Snapshot, sampler: str, selection: Selection) -> data.Montage:
     shown = selection.sample_id[:MONTAGE_IMAGES].tolist()
-    images = image_files(lake, snapshot, shown)
+    images = _images(lake, snapshot, shown)
     caption = f"the first {len(shown)} of {len(selection):,} picks"
     return data.Montage(sampler_name(sampler), tuple(images[sample] for sample in shown), caption)
+
+
+def _images(lake: Lake, snapshot: Snapshot, sample_ids: Sequence[str]) -> dict[str, bytes]:
+    rows = image_rows(lake, snapshot, sample_ids, COLUMNS)
+    return {row["sample_id"]: picture_of(row) for row in rows}
 
 
 def _result(row: Mapping[str, Any]) -> data.ResultRow:

@@ -11,7 +11,8 @@ from ecos_core.clustering.restricted import RestrictedPool, restricted_pool
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake
 from ecos_core.sampling.config import SamplerConfig, Scores
-from ecos_core.sampling.samplers import NEED_SCORES, sampler_named
+from ecos_core.sampling.distinct import superfluous
+from ecos_core.sampling.samplers import KEEP_DUPLICATES, NEED_SCORES, sampler_named
 from ecos_core.sampling.store import KIND, write_selection
 from ecos_core.stages.scoring import read_scores
 from ecos_core.storage import Location, Manifest, canonical_json, read_manifest, sha256_hex
@@ -57,9 +58,13 @@ def check_choice(lake: Lake, clustering: Clustering, choice: Choice) -> None:
     sampler_named(choice.sampler)
     if choice.budget <= 0:
         raise InputError(f"--budget {choice.budget}: at least 1 image is needed")
-    usable = _pool(lake, clustering, choice)[0].size
+    pool = _pool(lake, clustering, choice)[0]
+    usable = pool.size
+    if choice.config.drop_duplicates and choice.sampler not in KEEP_DUPLICATES:
+        copies = superfluous(pool.grouped())
+        usable -= 0 if copies is None else len(copies.sample_ids)
     if choice.budget > usable and not choice.config.allow_fewer:
-        what = "images" if usable == clustering.rows else "images that may be used"
+        what = "images" if usable == clustering.rows else "different images that may be used"
         raise InputError(
             f"--budget {choice.budget:,}: the lake holds {usable:,} {what}; ask for at most that many"
         )

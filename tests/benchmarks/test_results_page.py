@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.publish import PAGE, RESULTS, fill, stored
+from benchmarks.publish import OTHER_PAGE, PAGE, RESULTS, fill, stored
 
 
 def averages(name, pool="id+ood"):
@@ -14,9 +14,10 @@ def averages(name, pool="id+ood"):
     }
 
 
-def test_no_number_of_the_page_differs_from_the_stored_results():
-    text = PAGE.read_text(encoding="utf-8")
-    assert "<!-- begin pacs_128 -->" in text
+@pytest.mark.parametrize(("page", "table"), [(PAGE, "pacs_128"), (OTHER_PAGE, "tabular")])
+def test_no_number_of_the_page_differs_from_the_stored_results(page, table):
+    text = page.read_text(encoding="utf-8")
+    assert f"<!-- begin {table} -->" in text
     assert fill(text) == text
 
 
@@ -29,6 +30,13 @@ def test_pacs_reaches_the_reference_table():
     assert mean["ecos", 1000] >= mean["random", 1000] + 7
     assert mean["ecos", 300] >= mean["random", 300] + 10
     assert mean["ecos", 1000] >= mean["ecos_paper", 1000] + 0.5
+
+
+def test_the_table_of_rodents_says_what_the_page_says():
+    mean = averages("tabular")
+    assert mean["ecos", 100] > mean["random", 100] + 5
+    assert mean["ecos", 300] > mean["random", 300] + 2
+    assert abs(mean["ecos", 1000] - mean["random", 1000]) < 1
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RESULTS.glob("*.json")])

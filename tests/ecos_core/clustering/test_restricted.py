@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ecos_core.clustering.members import Members
-from ecos_core.clustering.restricted import RestrictedPool
+from ecos_core.clustering.restricted import RestrictedPool, in_clusters
 from ecos_core.errors import InputError
 from ecos_core.lake.ingest import ingest
 from ecos_core.lake.lake import Lake
@@ -44,7 +44,7 @@ def test_what_may_not_be_used_is_never_chosen(lake):
     table = rows(lake, ["sample_id", "licence"])
     free = {row["sample_id"] for row in table if row["licence"] == "CC0-1.0"}
     licences = licence_filter(lake, lake.snapshot(), ["CC0-1.0"])
-    pool = RestrictedPool(TwoClusters([row["sample_id"] for row in table]), licences, {})
+    pool = RestrictedPool(TwoClusters([row["sample_id"] for row in table]), licences, None)
     assert pool.size == 5 and pool.cluster_sizes.sum() == 5
     for cluster in (0, 1):
         assert set(pool.members(cluster).sample_ids) <= free
@@ -56,7 +56,8 @@ def test_what_may_not_be_used_is_never_chosen(lake):
 
 def test_groups_reach_the_sampler(lake):
     ids = [row["sample_id"] for row in rows(lake, ["sample_id"])]
-    pool = RestrictedPool(TwoClusters(ids), None, {ids[0]: ids[0], ids[1]: ids[0], ids[2]: ids[0]})
+    clusters = TwoClusters(ids)
+    pool = RestrictedPool(clusters, None, in_clusters(clusters, dict.fromkeys(ids[:3], ids[0])))
     assert pool.size == 10
     groups = np.concatenate([pool.members(cluster).duplicate_groups for cluster in (0, 1)])
     assert sorted(groups.tolist()).count(ids[0]) == 3 and groups.tolist().count("") == 7
