@@ -99,7 +99,7 @@ def _ensure_one(client: SyncPrefectClient, wanted: AutomationCore) -> None:
 
 def _meaning(automation: AutomationCore) -> dict[str, Any]:
     """What it does, without the ids that the server gave."""
-    told = automation.model_dump(mode="json", include={"description", "trigger", "actions"})
+    told = automation.model_dump(include={"description", "trigger", "actions"})
     told["trigger"].pop("id", None)
     return told
 

@@ -76,11 +76,13 @@ def all_objects(site: Site) -> dict[str, Any]:
             return {name: lasting(value) for name, value in found.items() if name not in passing}
         return [lasting(value) for value in found] if isinstance(found, list) else found
 
-    kinds = ("deployments", "work_pools", "variables", "automations")
-    return {
-        kind: sorted(lasting(site.ask("POST", f"{kind}/filter", json={})), key=lambda one: str(one["name"]))
-        for kind in kinds
-    }
+    kinds = ("deployments", "variables", "automations")
+    found = {kind: lasting(site.ask("POST", f"{kind}/filter", json={})) for kind in kinds}
+    found["pools"] = [
+        {name: pool[name] for name in ("id", "name", "type", "concurrency_limit")}
+        for pool in site.ask("POST", "work_pools/filter", json={})
+    ]
+    return {kind: sorted(ones, key=lambda one: str(one["name"])) for kind, ones in found.items()}
 
 
 def test_what_is_registered(site: Site) -> None:
