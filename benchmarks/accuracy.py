@@ -8,12 +8,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from benchmarks.grid import Grid, ImageSet
+from benchmarks.grid import Cell, Grid, ImageSet
 from benchmarks.runner import run_grid
 from benchmarks.tables import latex, markdown, plot, rows_of
 from benchmarks.tracking import log_rows
@@ -55,13 +56,28 @@ def run_table(
     ``out`` empty: under ``home``; ``mlflow_uri`` empty: an SQLite store under ``home``; ``workers`` 0:
     the usable cores.
     """
-    began = time.monotonic()
-    out = home / "bench" / name if out == Path() else out
     cells = run_grid(
         features, grid, home / "bench" / "cells", workers=workers or usable_cores(), progress=progress
     )
-    rows = rows_of(cells, grid)
     digest = ImageSet.load(features).digest
+    return publish(name, cells, grid, digest, home=home, out=out, mlflow_uri=mlflow_uri, progress=progress)
+
+
+def publish(
+    name: str,
+    cells: Sequence[Cell],
+    grid: Grid,
+    digest: str,
+    *,
+    home: Path,
+    out: Path,
+    mlflow_uri: str,
+    progress: ProgressSink = silent,
+) -> dict[str, Any]:
+    """Rows, tables, plots and MLflow runs of finished cells of the data with this digest; as ``run_table``."""
+    began = time.monotonic()
+    out = home / "bench" / name if out == Path() else out
+    rows = rows_of(cells, grid)
     result = {"name": name, "data_digest": digest, "grid": grid.model_dump(mode="json"), "rows": rows}
     files = {suffix: out / f"{name}.{suffix}" for suffix in ("json", "md", "tex", "svg")}
     Location.of(files["json"]).write_bytes(json.dumps(result, indent=1, allow_nan=False).encode())

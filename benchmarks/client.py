@@ -1,12 +1,12 @@
-"""The figures of the client, each with its bar: crash, race, replay, neighbouring data, timing, speed,
-install.
+"""The figures of the client, each with its bar: crash, race, replay, audit, timing, speed, start.
 
-``run`` gives rows {name, ours, bar, ok, detail}. The client is a real one: its home on disk, its ledger, its
+``run`` gives rows {part, name, ours, bar, ok, detail}. The client is a real one: its home on disk, its ledger, its
 HTTP service on a socket. The peer of the scoring is FAISS's exact index, where it is installed.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 import threading
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks import client_crash, privacy
+from benchmarks import client_audit, client_crash, client_start, privacy
 from ecos_core.client.connection import Connection, connect
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import Home, init_home_from_features
@@ -30,20 +30,42 @@ from ecos_core.client.operations.score import coverage_votes
 from ecos_core.client.policy import Policy
 from ecos_core.client.protocol import score_request
 from ecos_core.client.service import create_app
-from ecos_core.errors import BudgetExceeded
+from ecos_core.errors import BudgetExceeded, InputError
 
 Row = dict[str, Any]
 FINGERPRINT = "benchmark"
 DIMENSION = 16
 DEADLINE_S = 0.1
+RESULTS = Path(__file__).parent / "results" / "client.json"
 
 
-def run(quick: bool = False) -> list[Row]:
-    """All rows, those of the ledger, the accounting and the audit included; ``quick`` makes the counts
-    small.
+def run(quick: bool = False, parts: tuple[str, ...] = ("all",), save: bool = True) -> dict[str, Any]:
+    """The rows of ``parts`` (names of ``PARTS``, or all); ``quick`` makes the counts small.
+
+    A part's rows are kept as soon as they are there, beside those of the other parts: a run that was cut short
+    goes on with ``--parts`` of what is missing. Raises InputError for a part that is not known.
     """
-    parts = (scoring, wire_size, replays, race, crashes, timing)
-    return [row for part in parts for row in part(quick)] + privacy.run(quick)
+    names = list(PARTS) if parts == ("all",) else list(parts)
+    if unknown := sorted(set(names) - set(PARTS)):
+        raise InputError(f"--parts {','.join(unknown)}: choose from {', '.join(PARTS)}")
+    rows = []
+    for name in names:
+        found = [{"part": name, **row} for row in PARTS[name](quick)]
+        rows += found
+        if save and not quick:
+            keep(RESULTS, name, found)
+    return {"rows": rows}
+
+
+def keep(path: Path, part: str, rows: list[Row]) -> None:
+    """Put a part's rows, with the machine they were taken on, in the place of its earlier ones."""
+    from ecos_cli.bench import machine_description, save_rows
+
+    stored = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    others = [row for row in stored if row["part"] != part]
+    order = list(PARTS)
+    merged = sorted([*others, *rows], key=lambda row: order.index(row["part"]))
+    save_rows(path, "client", merged, machine_description())
 
 
 def scoring(quick: bool) -> Iterator[Row]:
@@ -219,10 +241,18 @@ def median_s(work: Callable[[], Any], repeats: int = 5) -> float:
 
 timed, row = privacy.timed, privacy.row
 
-
-if __name__ == "__main__":
-    import sys
-
-    for found in run("--quick" in sys.argv):
-        verdict = "ok " if found["ok"] else "BAD"
-        print(f"{verdict} {found['name']}: {found['ours']:.4g} ({found['bar']:g}) {found['detail']}")
+PARTS: dict[str, Callable[[bool], Iterator[Row]]] = {
+    "scoring": scoring,
+    "wire": wire_size,
+    "replays": replays,
+    "start": client_start.startup,
+    "race": race,
+    "crashes": crashes,
+    "timing": timing,
+    "audit": client_audit.through_the_client,
+    "accounting": privacy.accounting,
+    "ledger-speed": privacy.ledger_speed,
+    "ledger-crashes": privacy.ledger_crashes,
+    "ledger-races": privacy.ledger_races,
+    "sampler-audit": privacy.audits,
+}

@@ -37,6 +37,7 @@ def student_file(
     import torch
 
     from ecos_core.features.extractor import load_extractor
+    from ecos_core.features.preprocessing import at_size
     from ecos_core.training.network import build_student, features_of
     from ecos_core.training.pixels import decode_all
 
@@ -44,7 +45,7 @@ def student_file(
     if path.exists():
         return path
     torch.set_num_threads(1)
-    preprocessing = load_extractor(image_size=image_size).preprocessing
+    preprocessing = at_size(load_extractor(image_size=image_size).preprocessing, image_size)
     body = build_student(STUDENT, image_size)
     blocks = []
     for start in range(0, len(images.sample_ids), 256):

@@ -1,6 +1,6 @@
-"""Put stored results into docs/results.md:  python -m benchmarks.publish
+"""Put stored results into docs/results.md and docs/other-data.md:  python -m benchmarks.publish
 
-Every table of that page stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` and is made here from
+Every table of these pages stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` and is made here from
 ``benchmarks/results``; a test checks that none was edited by hand.
 """
 
@@ -17,6 +17,7 @@ from benchmarks.tables import AVERAGE, NAMES, markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
+OTHER_PAGE = ROOT / "docs" / "other-data.md"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -52,15 +53,104 @@ def headlines(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def client_labels(name: str) -> str:
-    """Accuracy of the model and of the labels it was trained on, by sampler and budget."""
-    lines = ["| picks of | budget | epsilon | accuracy | right labels |", "| --- | --- | --- | --- | --- |"]
-    for row in stored("uses")["rows"]:
-        if row["use"] == name:
-            accuracy = f"{100 * row['accuracy_mean']:.1f} ± {100 * row['accuracy_std']:.1f}"
-            cells = [NAMES[row["sampler"]], f"{row['budget']:,}", f"{row['epsilon']:g}", accuracy]
-            lines.append("| " + " | ".join([*cells, f"{100 * row['label_accuracy']:.1f}"]) + " |")
+METHODS = {"histogram": "one histogram", "majority": "one histogram, majority", "knn": "private kNN"}
+TEACHER = {"teacher": "teacher (whole labelled lake)"}
+
+
+def compression(name: str) -> str:
+    """The student's accuracy by sampler and budget, domains as columns, average last."""
+    return _by_client(name, ("sampler", "budget", "epsilon"))
+
+
+def compression_costs(_: str) -> str:
+    """Size and latency of the two networks."""
+    lines = ["| network | ONNX file, MB | one picture, ms |", "| --- | --- | --- |"]
+    lines += [
+        f"| {row['model']} | {row['megabytes']:.1f} | {row['milliseconds']:.1f} |"
+        for row in stored("compression")["costs"]
+    ]
     return "\n".join(lines) + "\n"
+
+
+def tuned(name: str) -> str:
+    """Accuracy of the trained network and of the linear probe on the same picks, by client."""
+    lines = ["| picks of | budget | client | trained | linear probe | seeds |", "| --- " * 6 + "|"]
+    for row in stored(name)["rows"]:
+        cells = [NAMES[row["sampler"]], f"{row['budget']:,}", row["client"], _figure(row)]
+        cells += [f"{100 * row['probe_accuracy']:.1f}", ", ".join(map(str, row["seeds"]))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def client_labels(name: str) -> str:
+    """Right labels and the accuracy of the model trained on them (in brackets), by number of labelled picks."""
+    rows = [row for row in stored(name)["rows"] if row["client"] == AVERAGE]
+    budgets = sorted({row["budget"] for row in rows})
+    lines = ["| epsilon | labels by | picks of | " + " | ".join(f"{b:,} picks" for b in budgets) + " |"]
+    lines.append("| --- " * (3 + len(budgets)) + "|")
+    for line in dict.fromkeys((row["epsilon"], row["method"], row["sampler"]) for row in rows):
+        found = {r["budget"]: r for r in rows if (r["epsilon"], r["method"], r["sampler"]) == line}
+        cells = [f"{line[0]:g}", METHODS[line[1]], NAMES[line[2]]]
+        cells += [f"{100 * found[b]['label_accuracy']:.1f} ({_figure(found[b])})" for b in budgets]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def plot_client_labels(path: Path) -> None:
+    """Right labels against the number of labelled picks, one panel an epsilon."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [
+        r for r in stored("client_labels")["rows"] if r["client"] == AVERAGE and r["method"] != "majority"
+    ]
+    epsilons = sorted({row["epsilon"] for row in rows})
+    figure, axes = pyplot.subplots(1, len(epsilons), figsize=(3.4 * len(epsilons), 3.2), sharey=True)
+    for axis, epsilon in zip(axes, epsilons, strict=True):
+        for method, style in (("histogram", "-"), ("knn", "--")):
+            for sampler, colour in (("ecos", "tab:blue"), ("random", "tab:orange")):
+                line = [
+                    row
+                    for row in rows
+                    if (row["epsilon"], row["method"], row["sampler"]) == (epsilon, method, sampler)
+                ]
+                axis.plot(
+                    [row["budget"] for row in line],
+                    [100 * row["label_accuracy"] for row in line],
+                    style,
+                    marker="o",
+                    color=colour,
+                    label=f"{METHODS[method]}, {NAMES[sampler]}",
+                )
+        axis.set_xscale("log")
+        axis.set_title(f"epsilon {epsilon:g}")
+        axis.set_xlabel("labelled picks")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("right labels (%)")
+    axes[0].legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _by_client(name: str, keys: tuple[str, ...]) -> str:
+    rows = stored(name)["rows"]
+    clients = list(dict.fromkeys(row["client"] for row in rows))
+    lines = ["| " + " | ".join(["picks of", *keys[1:], *clients]) + " |"]
+    lines.append("| --- " * (len(keys) + len(clients)) + "|")
+    for line in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        found = {row["client"]: row for row in rows if tuple(row[key] for key in keys) == line}
+        budget = "all" if line[1] is None else f"{line[1]:,}"
+        cells = [(NAMES | TEACHER)[line[0]], budget, f"{line[2]:g}"]
+        cells += [_figure(found[client]) for client in clients]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _figure(row: dict[str, Any]) -> str:
+    return f"{100 * row['accuracy_mean']:.1f} ± {100 * row['accuracy_std']:.1f}"
 
 
 SECTIONS: dict[str, Callable[[str], str]] = {
@@ -69,6 +159,13 @@ SECTIONS: dict[str, Callable[[str], str]] = {
     "digits": accuracy_table,
     "digits headlines": lambda _: headlines("digits"),
     "client_labels": client_labels,
+    "compression": compression,
+    "compression costs": compression_costs,
+    "fine_tune": tuned,
+    "text": accuracy_table,
+    "text headlines": lambda _: headlines("text"),
+    "tabular": accuracy_table,
+    "tabular headlines": lambda _: headlines("tabular"),
 }
 
 
@@ -83,4 +180,6 @@ def fill(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in (PAGE, OTHER_PAGE):
+        page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
+    plot_client_labels(PAGE.with_name("client_labels.png"))

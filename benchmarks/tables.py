@@ -134,7 +134,7 @@ def _budget(budget: int | None) -> str:
 
 
 def _epsilon(epsilon: float | None) -> str:
-    return "-" if epsilon is None else f"{epsilon:g}"
+    return "-" if epsilon is None else f"{epsilon:.3g}"
 
 
 def _percent(row: dict[str, Any] | None) -> str:

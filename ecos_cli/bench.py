@@ -57,7 +57,8 @@ def bench(
     run = _load(folder, name)
     arguments = {"quick": quick, **extra_arguments(run, name, context.args)}
     with progress_bar(quiet=as_json) as sink:
-        listening = {"progress": sink} if "progress" in inspect.signature(run).parameters else {}
+        offered: dict[str, Any] = {"progress": sink, "save": save}
+        listening = {key: offered[key] for key in offered if key in inspect.signature(run).parameters}
         result = run(**arguments, **_data(run, name, data_root, folder), **listening)
     rows = rows_of(result)
     machine = machine_description()
@@ -131,7 +132,9 @@ def extra_arguments(run: Callable[..., Any], name: str, words: Sequence[str]) ->
         key = option.removeprefix("--").replace("-", "_")
         if not option.startswith("--") or key not in parameters:
             offered = ", ".join(
-                f"--{p.replace('_', '-')}" for p in parameters if p not in {"quick", "data_root", "progress"}
+                f"--{p.replace('_', '-')}"
+                for p in parameters
+                if p not in {"quick", "data_root", "progress", "save"}
             )
             raise InputError(f"benchmark '{name}' has no option '{option}'; it has {offered or 'none'}")
         position += 1

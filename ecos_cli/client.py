@@ -30,7 +30,10 @@ def init(
     home: HomeOption,
     epsilon: Annotated[float, typer.Option(help="Hard limit of what all answers together may cost.")],
     images: Annotated[
-        Path | None, typer.Option(help="The private images: flat, class/file or domain/class/file.")
+        Path | None,
+        typer.Option(
+            help="The private images or texts: flat, class/file or domain/class/file; or a CSV of rows."
+        ),
     ] = None,
     delta: Annotated[float, typer.Option(help="The delta that epsilons are stated at.")] = 1e-5,
     extractor: Annotated[str, typer.Option(help="Backbone of the features.")] = "efficientnet_lite0",
@@ -119,9 +122,10 @@ def _init_from_images(
     progress: ProgressSink,
 ) -> Any:
     from ecos_core.client.home import init_home
+    from ecos_core.client.records import is_table
 
-    if not images.is_dir():
-        raise InputError(f"{images}: no such folder of images")
+    if not images.is_dir() and not is_table(images):
+        raise InputError(f"{images}: no such folder of images (or texts), and no CSV of rows")
     extractor = find_extractor(*wanted)
     return init_home(home, policy, images=images, extractors=[extractor], units=units, progress=progress)
 

@@ -16,7 +16,11 @@ app = typer.Typer()
 def index(
     lake: Annotated[str, typer.Option(help="The lake: a folder or s3://bucket/key.")],
     extractor: Annotated[
-        str, typer.Option(help="efficientnet_lite0 (embedded) or a torchvision classification model.")
+        str,
+        typer.Option(
+            help="efficientnet_lite0 (embedded), a torchvision classification model; all_minilm_l6_v2 for "
+            "texts, table for rows of a table."
+        ),
     ] = "efficientnet_lite0",
     weights: Annotated[
         str | None, typer.Option(help="A weights name (IMAGENET1K_V2) or a state_dict file.")
@@ -63,7 +67,7 @@ def index(
     from ecos_core.clustering.clustering import cluster_lake
     from ecos_core.clustering.duplicates import find_duplicates
     from ecos_core.features.extraction import extract_lake
-    from ecos_core.features.extractor import load_extractor
+    from ecos_core.features.lake_extractor import extractor_for_lake
     from ecos_core.lake.lake import Lake
 
     opened = Lake.open(lake)
@@ -76,7 +80,14 @@ def index(
             raise InputError(
                 f"--clusters {count}: more clusters than images ({snapshot.rows}); ask for fewer"
             )
-    loaded = load_extractor(extractor, image_size=image_size, weights=weights, engine=engine, device=device)  # type: ignore[arg-type]
+    loaded = extractor_for_lake(
+        opened,
+        extractor,
+        image_size=image_size,
+        weights=weights,
+        engine=engine,  # type: ignore[arg-type]
+        device=device,
+    )
     with progress_bar(quiet=as_json) as progress:
         features = extract_lake(
             opened,

@@ -33,7 +33,8 @@ def ingest(
     layout: Annotated[
         str,
         typer.Option(
-            help="auto, tree, webdataset, parquet, csv, domainnet (ten), domainnet-full, digits, pacs."
+            help="auto, tree, webdataset, parquet, csv, domainnet (ten), domainnet-full, digits, pacs; "
+            "text (a tree of texts), rows (a CSV whose rows are the samples)."
         ),
     ] = "auto",
     split: Annotated[str | None, typer.Option(help="train or test, for data sets with split lists.")] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -82,14 +83,25 @@ def ensure_automations(deployments: Mapping[str, UUID], notify: UUID | None) -> 
 
 
 def _ensure_one(client: SyncPrefectClient, wanted: AutomationCore) -> None:
-    """Make it or bring it up to date; one that a person has switched off stays off."""
+    """Make it or bring it up to date; one that a person has switched off stays off.
+
+    One that is the same is left alone: an update would forget which runs are being watched.
+    """
     there = client.read_automations_by_name(wanted.name)
     if not there:
         client.create_automation(wanted)
         return
-    client.update_automation(there[0].id, wanted.model_copy(update={"enabled": there[0].enabled}))
+    if _meaning(there[0]) != _meaning(wanted):
+        client.update_automation(there[0].id, wanted.model_copy(update={"enabled": there[0].enabled}))
     for spare in there[1:]:
         client.delete_automation(spare.id)
+
+
+def _meaning(automation: AutomationCore) -> dict[str, Any]:
+    """What it does, without the ids that the server gave."""
+    told = automation.model_dump(include={"description", "trigger", "actions"})
+    told["trigger"].pop("id", None)
+    return told
 
 
 def _runs_of(deployment: UUID) -> ResourceSpecification:

@@ -28,9 +28,14 @@ class Settings(BaseModel):
 
 
 class ImageSource(Settings):
-    """A place with images, and what is known of all of them."""
+    """A place with images (or texts, or rows of a table), and what is known of all of them."""
 
     path: str = Field(title="Images", description="A folder or storage URL with images.", min_length=1)
+    layout: str = Field(
+        "auto",
+        title="Layout",
+        description="As `ecos ingest --layout`; `text`: a tree of texts, `rows`: a CSV whose rows are samples.",
+    )
     domain: str | None = Field(
         None, title="Domain", description="Overrides the domain read from the folders."
     )
@@ -39,9 +44,14 @@ class ImageSource(Settings):
 
 
 class ExtractorConfig(Settings):
-    """The public backbone that turns an image into a feature."""
+    """The public backbone that turns a sample into a feature."""
 
-    name: str = Field("efficientnet_lite0", title="Backbone", min_length=1)
+    name: str = Field(
+        "efficientnet_lite0",
+        title="Backbone",
+        description="For images; `all_minilm_l6_v2` for texts, `table` for rows of a table.",
+        min_length=1,
+    )
     image_size: int = Field(128, title="Image size (px)", ge=MIN_IMAGE_SIZE, le=MAX_IMAGE_SIZE)
     weights: str | None = Field(
         None, title="Weights", description="A torchvision weights name or a local file."

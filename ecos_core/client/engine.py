@@ -72,6 +72,10 @@ class Engine:
         for held in self._context.held.values():
             held.features.max(initial=0.0)
 
+    def close(self) -> None:
+        """Close this thread's connection to the ledger."""
+        self._ledger.close()
+
     def info(self, requester: str) -> ClientInfo:
         """What this requester may know: the owner's statements and the ledger's state."""
         version = self.home.identity.data_version

@@ -10,7 +10,7 @@ import csv
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -57,33 +57,57 @@ class PrivateFeatures:
     set_aside: dict[str, int] = field(default_factory=dict)
 
 
+# A record's content, or None and why it is set aside.
+Reader = Callable[[PrivateRecord], tuple[bytes | None, str]]
+
+
 def scan_images(
     folder: Path, units: Path | None = None, progress: ProgressSink = silent
 ) -> list[PrivateRecord]:
     """List the images under ``folder``: flat, ``class/file`` or ``domain/class/file``; the class is the
     file's folder.
 
-    ``units``: a CSV of ``file,unit`` that says whose image each one is (default: each is its own). Equal
-    files are kept once, as one record. Raises InputError when there is nothing, or the table misses a file.
+    A CSV instead of a folder: each of its rows is a sample, named ``NAME.csv#1`` and so on. ``units``: a CSV of
+    ``file,unit`` that says whose image each one is (default: each is its own). Equal files are kept once, as one
+    record. Raises InputError when there is nothing, or the table misses a file.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of images")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not files:
-        raise InputError(f"{folder}: no files in it; give a folder of images")
+    found = list(_rows(folder) if is_table(folder) else _files(folder))
+    if not found:
+        raise InputError(f"{folder}: no files in it; give a folder of images, or a CSV of rows")
     owners = None if units is None else read_units(units)
     records: dict[str, PrivateRecord] = {}
-    for number, path in enumerate(files, start=1):
-        name = path.relative_to(folder).as_posix()
+    for number, (name, label, digest) in enumerate(found, start=1):
         if owners is not None and name not in owners:
             raise InputError(
                 f"{units}: says nothing about a file of the images folder; every file needs its unit"
             )
-        digest = _file_digest(path)
-        label = path.parent.name if path.parent != folder else None
         records.setdefault(digest, PrivateRecord(name, digest, label, owners[name] if owners else digest))
-        progress(Progress("read private images", number, len(files), "images"))
+        progress(Progress("read private images", number, len(found), "images"))
     return list(records.values())
+
+
+def is_table(images: Path) -> bool:
+    """Whether the private data are the rows of a table."""
+    return images.suffix.lower() == ".csv" and images.is_file()
+
+
+def _files(folder: Path) -> Iterator[tuple[str, str | None, str]]:
+    """(name, class, sha256) of every file under a folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of images")
+    for path in sorted(
+        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+    ):
+        label = path.parent.name if path.parent != folder else None
+        yield path.relative_to(folder).as_posix(), label, _file_digest(path)
+
+
+def _rows(table: Path) -> Iterator[tuple[str, str | None, str]]:
+    """(name, class, sha256) of every row of a table."""
+    from ecos_core.lake.sources.rows import read_rows
+
+    for row in read_rows(Location.of(table)):
+        yield f"{table.name}#{row.number}", row.facts.get("label"), sha256_hex(row.data)
 
 
 def read_units(path: Path) -> dict[str, str]:
@@ -123,10 +147,11 @@ def build_features(
     parts = cache / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     failures = 0
+    read = _reader(images)
     for start in range(0, len(records), PART):
         part = parts / f"{start:09d}.npz"
         if not part.exists():
-            _write_part(part, images, records, range(start, min(start + PART, len(records))), source)
+            _write_part(part, read, records, range(start, min(start + PART, len(records))), source)
         with np.load(part) as saved:
             failures += int(saved["failed"].size)
         progress(
@@ -164,13 +189,13 @@ def store_features(cache: Path, features: npt.NDArray[np.float32]) -> None:
 
 
 def _write_part(
-    part: Path, images: Path, records: Sequence[PrivateRecord], rows: range, source: FeatureSource
+    part: Path, read: Reader, records: Sequence[PrivateRecord], rows: range, source: FeatureSource
 ) -> None:
     features, kept, failed, reasons = [], [], [], []
     for start in range(rows.start, rows.stop, BATCH):
         batch: list[tuple[int, bytes]] = []
         for row in range(start, min(start + BATCH, rows.stop)):
-            content, reason = _read(images / records[row].file, records[row].sha256)
+            content, reason = read(records[row])
             if content is None:
                 failed.append(row)
                 reasons.append(reason)
@@ -193,6 +218,24 @@ def _write_part(
         reasons=reasons,
     )
     temporary.replace(part)
+
+
+def _reader(images: Path) -> Reader:
+    """What gives a record's content, or the reason why there is none."""
+    if not is_table(images):
+        return lambda record: _read(images / record.file, record.sha256)
+    from ecos_core.lake.sources.rows import read_rows
+
+    rows = {f"{images.name}#{row.number}": row.data for row in read_rows(Location.of(images))}
+
+    def read(record: PrivateRecord) -> tuple[bytes | None, str]:
+        content = rows.get(record.file)
+        if content is None:
+            return None, "cannot be read"
+        same = sha256_hex(content) == record.sha256
+        return (content, "") if same else (None, "changed since the home was made")
+
+    return read
 
 
 def _read(path: Path, digest: str) -> tuple[bytes | None, str]:

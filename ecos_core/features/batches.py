@@ -13,14 +13,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.features.extractor import Extractor
 from ecos_core.features.feature_set import Failure
-from ecos_core.lake.decode import BadImage
+from ecos_core.lake.decode import BadSample
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import Progress, ProgressSink
 from ecos_core.storage import Location, ShardRecord
@@ -46,7 +46,7 @@ class Batch:
 class Extracted:
     batch: Batch
     sample_ids: list[str]
-    pixels: NDArray[np.uint8] | None
+    prepared: NDArray[Any] | None
     features: NDArray[np.float32] | None
     failures: list[Failure]
 
@@ -107,16 +107,16 @@ def available_cores() -> int:
 
 
 def _decode(extractor: Extractor, batch: Batch) -> Extracted:
-    sample_ids, pixels, failures = [], [], []
+    sample_ids, prepared, failures = [], [], []
     for sample_id, data, uri in zip(batch.sample_ids, batch.images, batch.uris, strict=True):
         try:
-            pixels.append(extractor.prepare(_image_bytes(data, uri)))
+            prepared.append(extractor.prepare(_image_bytes(data, uri)))
             sample_ids.append(sample_id)
-        except BadImage as error:
+        except BadSample as error:
             failures.append(Failure(sample_id=sample_id, reason=error.reason, detail=error.detail))
         except FileNotFoundError:
             failures.append(Failure(sample_id=sample_id, reason="missing", detail=str(uri)))
-    return Extracted(batch, sample_ids, np.stack(pixels) if pixels else None, None, failures)
+    return Extracted(batch, sample_ids, np.stack(prepared) if prepared else None, None, failures)
 
 
 def _image_bytes(data: bytes | None, uri: str | None) -> bytes:
@@ -124,7 +124,7 @@ def _image_bytes(data: bytes | None, uri: str | None) -> bytes:
 
 
 def _forward(extractor: Extractor, decoded: Extracted) -> Extracted:
-    features = None if decoded.pixels is None else extractor.forward(decoded.pixels)
+    features = None if decoded.prepared is None else extractor.forward(decoded.prepared)
     return Extracted(decoded.batch, decoded.sample_ids, None, features, decoded.failures)
 
 

@@ -1,4 +1,6 @@
-"""An extractor turns image bytes into feature vectors and carries the fingerprint that says exactly how.
+"""An extractor turns samples' bytes into feature vectors and carries the fingerprint that says exactly how.
+
+A kind of sample (pictures, texts, rows of a table) has its own preprocessing and network; all else is shared.
 
 Cloud and client compare fingerprints, never names. The fingerprint covers the backbone, its weights' digest,
 the preprocessing, the normalisation and the projection; not the engine: torch and ONNX Runtime agree to 1e-3.
@@ -22,8 +24,11 @@ from pydantic import ValidationError
 from ecos_core.errors import InputError, IntegrityError
 from ecos_core.features.backbones import EMBEDDED, Backbone, find_backbone
 from ecos_core.features.devices import sees_gpu
-from ecos_core.features.preprocessing import Preprocessing, prepare
+from ecos_core.features.preprocessing import Preprocessing, Preprocessor
 from ecos_core.features.projection import Projection
+from ecos_core.features.tables import ColumnsEngine, TablePreprocessing
+from ecos_core.features.texts import TextPreprocessing
+from ecos_core.lake.modality import IMAGE, TABLE, TEXT
 from ecos_core.storage import Location, canonical_json, sha256_hex
 
 log = logging.getLogger(__name__)
@@ -32,6 +37,8 @@ EngineName = Literal["auto", "torch", "onnx"]
 EXTRACTOR_NAME = "extractor.json"
 PROJECTION_NAME = "projection.npz"
 GRAPH_NAME = "backbone.onnx"
+MINILM = "all_minilm_l6_v2"
+TABLE_NAME = "table"
 SCHEMA_VERSION = 1
 # Fixed, so that the bytes of a shard do not depend on how the work was cut.
 BATCH_IMAGES = 32
@@ -39,23 +46,23 @@ GPU_BATCH_IMAGES = 256
 
 
 class Engine(Protocol):
-    """uint8 pixels [n, size, size, 3] to float32 [n, dimension]."""
+    """Prepared samples [n, …] (pixels uint8 [n, size, size, 3], tokens int64 [n, t]) to float32 [n, dimension]."""
 
     name: str
     device: str
     parallel: bool
     dimension: int
 
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+    def run(self, prepared: NDArray[Any], /) -> NDArray[np.float32]: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
-    """Image bytes to features. Build one with ``load_extractor`` or ``load_saved``."""
+    """Samples' bytes to features. Build one with ``load_extractor`` or ``load_saved``."""
 
     backbone: str
     weights_sha256: str
-    preprocessing: Preprocessing
+    preprocessing: Preprocessor
     normalise: bool
     projection: Projection | None
     engine: Engine
@@ -79,7 +86,7 @@ class Extractor:
             "schema_version": SCHEMA_VERSION,
             "backbone": self.backbone,
             "weights_sha256": self.weights_sha256,
-            "preprocessing": self.preprocessing.model_dump(mode="json"),
+            "preprocessing": self.preprocessing.describe(),
             "normalise": self.normalise,
             "projection": self.projection.digest if self.projection else None,
         }
@@ -94,13 +101,13 @@ class Extractor:
             "device": self.engine.device,
         }
 
-    def prepare(self, data: bytes) -> NDArray[np.uint8]:
-        """One image's pixels, uint8 [size, size, 3]. Raises ``lake.decode.BadImage``."""
-        return prepare(data, self.preprocessing)
+    def prepare(self, data: bytes) -> NDArray[Any]:
+        """One sample as the network takes it. Raises ``lake.decode.BadSample``."""
+        return self.preprocessing.prepare(data)
 
-    def forward(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 [n, size, size, 3] to float32 [n, dimension]. Raises InputError when one is not finite."""
-        features = self.engine.run(pixels)
+    def forward(self, prepared: NDArray[Any]) -> NDArray[np.float32]:
+        """Prepared samples [n, …] to float32 [n, dimension]. Raises InputError when one is not finite."""
+        features = self.engine.run(prepared)
         if not np.isfinite(features).all():
             raise InputError(
                 f"{self.backbone} gave NaN or infinity on {self.engine.device}: check its weights file"
@@ -110,7 +117,7 @@ class Extractor:
         return self.projection.apply(features) if self.projection else features
 
     def extract(self, images: Sequence[bytes]) -> NDArray[np.float32]:
-        """Features float32 [n, dimension] of image files' bytes. Raises ``lake.decode.BadImage``."""
+        """Features float32 [n, dimension] of samples' bytes. Raises ``lake.decode.BadSample``."""
         parts = [
             self.forward(np.stack([self.prepare(data) for data in images[start : start + self.batch_images]]))
             for start in range(0, len(images), self.batch_images)
@@ -139,6 +146,8 @@ class Extractor:
                 explained=np.float64(self.projection.explained),
             )
             (where / PROJECTION_NAME).write_bytes(buffer.getvalue())
+        for name, content in self.preprocessing.files().items():
+            (where / name).write_bytes(content)
         if self.export is not None and self.backbone != EMBEDDED:
             graph = self.export()
             record["graph_sha256"] = sha256_hex(graph)
@@ -159,10 +168,15 @@ def load_extractor(
 ) -> Extractor:
     """Load a backbone and the engine that runs it here.
 
-    ``name``: ``efficientnet_lite0`` or a torchvision classification model. ``image_size``: side in px,
+    ``name``: ``efficientnet_lite0``, a torchvision classification model, or ``all_minilm_l6_v2`` for texts; the
+    extractor of a table is fitted on its lake (``features.lake_extractor``). ``image_size``: side in px,
     32..1024. ``weights``: a weights name or a local ``state_dict`` file. ``normalise``: scale each feature to
     L2 norm 1 (before the projection). ``engine='auto'``: torch on a GPU, else ONNX Runtime. InputError.
     """
+    if name == MINILM:
+        from ecos_core.features.minilm import load_minilm
+
+        return load_minilm(engine, device).with_projection(projection)
     backbone = find_backbone(name, weights)
     try:
         preprocessing = Preprocessing(image_size=image_size, mean=backbone.mean, std=backbone.std)
@@ -171,6 +185,11 @@ def load_extractor(
     runner, export = _start_engine(backbone, preprocessing, engine, device, compile)
     bare = Extractor(name, backbone.weights_sha256, preprocessing, normalise, None, runner, export)
     return bare.with_projection(projection)
+
+
+def table_extractor(preprocessing: TablePreprocessing) -> Extractor:
+    """The extractor of a table: its standardised columns, without a network."""
+    return Extractor(TABLE_NAME, "", preprocessing, False, None, ColumnsEngine(preprocessing.dimension))
 
 
 def load_saved(
@@ -193,7 +212,7 @@ def load_saved(
             f"{where}: no extractor here ({EXTRACTOR_NAME} is missing); run  ecos index  first"
         ) from error
     projection = read_projection(where) if record["projection"] else None
-    preprocessing = Preprocessing.model_validate(record["preprocessing"])
+    preprocessing = _read_preprocessing(where, record["preprocessing"])
     if engine != "torch" and weights is None and "graph_sha256" in record:
         graph = (where / GRAPH_NAME).read_bytes()
         if sha256_hex(graph) != record["graph_sha256"]:
@@ -209,10 +228,12 @@ def load_saved(
             OnnxEngine(graph),
             lambda: graph,
         )
+    elif isinstance(preprocessing, TablePreprocessing):
+        loaded = table_extractor(preprocessing).with_projection(projection)
     else:
         loaded = load_extractor(
             record["backbone"],
-            image_size=preprocessing.image_size,
+            image_size=preprocessing.image_size if isinstance(preprocessing, Preprocessing) else 128,
             engine=engine,
             weights=weights,
             projection=projection,
@@ -224,6 +245,13 @@ def load_saved(
             f"{where}: extractor '{record['backbone']}'", record["fingerprint"], loaded.fingerprint
         )
     return loaded
+
+
+def _read_preprocessing(where: Location, record: dict[str, Any]) -> Preprocessor:
+    modality = record.get("modality", IMAGE.name)
+    if modality == TEXT.name:
+        return TextPreprocessing.read(where, record)
+    return (TablePreprocessing if modality == TABLE.name else Preprocessing).model_validate(record)
 
 
 def _fingerprint(identity: dict[str, Any]) -> str:

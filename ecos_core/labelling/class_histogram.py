@@ -82,14 +82,28 @@ class ClassHistogram:
         clusters: npt.NDArray[np.integer],
         centroids: npt.NDArray[np.floating],
     ) -> npt.NDArray[np.str_]:
-        """A label for each sample, strings [n], of its features [n, d] and its cluster int [n].
+        """The most probable label of each sample, strings [n]. Arguments and errors as ``probabilities``."""
+        columns = self.probabilities(features, clusters, centroids).argmax(axis=1)
+        return np.asarray(self.classes)[columns]
 
-        The most probable class under the product of the classifier's answer and the denoised shares of the
-        sample's cluster. Raises InputError as ``classifier`` does.
+    def probabilities(
+        self,
+        features: npt.NDArray[np.floating],
+        clusters: npt.NDArray[np.integer],
+        centroids: npt.NDArray[np.floating],
+    ) -> Doubles:
+        """How probable each class is for samples of features [n, d] in clusters int [n], float64 [n, C].
+
+        The product of the classifier's answer and the denoised shares of the sample's cluster, summing to 1;
+        zero for a class that the noise leaves nothing of. Raises InputError as ``classifier`` does.
         """
         probe = self.classifier(centroids)
         known = np.flatnonzero(np.isin(self.classes, probe.classes))
         order = [probe.classes.index(self.classes[column]) for column in known]
         shares = np.log(self.estimated()[:, known] + HALF_A_RECORD)[clusters]
         answers = np.log(np.maximum(probe.predict_proba(features)[:, order], 1e-12))
-        return np.asarray(self.classes)[known[(answers + shares).argmax(axis=1)]]
+        logits = answers + shares
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        found = np.zeros((len(weights), len(self.classes)))
+        found[:, known] = weights / weights.sum(axis=1, keepdims=True)
+        return found

@@ -26,13 +26,17 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 _MEDIA_TYPES = {"MPO": "image/jpeg", "PPM": "image/x-portable-anymap", "TGA": "image/x-tga"}
 
 
-class BadImage(ValueError):  # noqa: N818 - a verdict on the data, not a fault of the program
-    """Bytes that are no usable image. ``reason`` is one of ``REASONS``, ``detail`` is for a person."""
+class BadSample(ValueError):  # noqa: N818 - a verdict on the data, not a fault of the program
+    """Bytes that are no usable sample of their kind. ``reason`` can be counted, ``detail`` is for a person."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class BadImage(BadSample):
+    """Bytes that are no usable image. ``reason`` is one of ``REASONS``."""
 
 
 REASONS = {

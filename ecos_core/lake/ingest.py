@@ -16,10 +16,9 @@ from os import PathLike
 from typing import Any
 
 from ecos_core.errors import InputError, MissingDependencyError
-from ecos_core.lake.decode import BadImage, decode_image
+from ecos_core.lake.decode import BadSample
 from ecos_core.lake.known import KnownDigests
 from ecos_core.lake.lake import KIND, Lake, Snapshot
-from ecos_core.lake.perceptual_hash import perceptual_hash
 from ecos_core.lake.runs import Part, RunFolder, chain_next, still_valid
 from ecos_core.lake.shards import MAX_SHARD_BYTES, PartBuffer, PartLimits, PartWriter, manifest_after
 from ecos_core.lake.sources import Source, SourceItem, open_source
@@ -302,18 +301,12 @@ def _examine(item: SourceItem, contents: KnownDigests) -> Examined:
         digest = hashlib.sha256(data).digest()
         if digest in contents:
             return Examined(item, digest)
-        decoded = decode_image(data)
-    except BadImage as bad:
+        facts = item.examine(data)
+    except BadSample as bad:
         return Examined(item, refusal=(bad.reason, bad.detail))
     except MissingDependencyError:
         raise
     except (OSError, InputError) as error:
         detail = getattr(error, "strerror", None) or str(error)
         return Examined(item, refusal=("unreadable", detail[:200]))
-    facts = {
-        "media_type": decoded.media_type,
-        "width": decoded.width,
-        "height": decoded.height,
-        "perceptual_hash": perceptual_hash(decoded.image),
-    }
     return Examined(item, digest, data, facts)

@@ -42,7 +42,7 @@ class ClusteringSummary:
     extractor: str
     dimension: int
     backend: str = ""
-    inertia: float | None = None
+    mean_squared_distance: float | None = None
     sizes: NDArray[np.integer] | None = None
     montages: tuple[Montage, ...] = ()
 

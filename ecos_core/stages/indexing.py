@@ -10,19 +10,21 @@ from ecos_core.clustering.clustering import Clustering, cluster_lake
 from ecos_core.clustering.duplicates import Duplicates, find_duplicates, stored_duplicates
 from ecos_core.config import ExtractorConfig, ImageSource, IndexConfig
 from ecos_core.features.extraction import extract_lake
-from ecos_core.features.extractor import load_extractor
 from ecos_core.features.feature_set import FeatureSet
+from ecos_core.features.lake_extractor import extractor_for_lake, held_modality
 from ecos_core.lake.ingest import IngestReport, ingest
 from ecos_core.lake.lake import Lake
+from ecos_core.lake.modality import IMAGE
 from ecos_core.lake.near_duplicates import find_leaks
+from ecos_core.lake.sources import open_source
 from ecos_core.progress import ProgressSink, silent
 from ecos_core.storage import Location
 
 
 def ingest_source(lake: str, source: ImageSource, *, progress: ProgressSink = silent) -> IngestReport:
-    """Bring one source's images into the lake, which is made where there is none."""
+    """Bring one source's samples into the lake, which is made where there is none."""
     return ingest(
-        source.path,
+        open_source(source.path, source.source, layout=source.layout),
         Lake.open_or_create(lake),
         domain=source.domain,
         source=source.source,
@@ -39,10 +41,9 @@ def extract(
     progress: ProgressSink = silent,
 ) -> FeatureSet:
     """Extract what is missing of the lake's newest snapshot."""
-    extractor = load_extractor(config.name, image_size=config.image_size, weights=config.weights)
-    return extract_lake(
-        Lake.open(lake), extractor, projection=config.projection, engine=engine, progress=progress
-    )
+    opened = Lake.open(lake)
+    extractor = extractor_for_lake(opened, config.name, image_size=config.image_size, weights=config.weights)
+    return extract_lake(opened, extractor, projection=config.projection, engine=engine, progress=progress)
 
 
 def cluster(
@@ -80,7 +81,7 @@ def lake_facts(lake: str, clustering_id: str, test: str | None = None) -> dict[s
         facts[f"lake/quarantined/{reason}"] = count
     if (duplicates := stored_duplicates(clustering)) is not None:
         facts["lake/near_duplicates"] = duplicates.superfluous
-    if test is not None:
+    if test is not None and held_modality(opened, snapshot) is IMAGE:
         leaks = find_leaks(opened, Location.of(test).path, snapshot)
         facts["lake/test_images_inside"] = len({leak.test_image for leak in leaks})
     return facts

@@ -15,9 +15,10 @@ from ecos_core.clustering.members import Members
 from ecos_core.clustering.pool import LakePool
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake, Snapshot
-from ecos_core.lake.lookup import image_files
+from ecos_core.lake.lookup import image_rows
 from ecos_core.reporting import data
 from ecos_core.reporting.geometry import coverage_curve, principal_plane
+from ecos_core.reporting.pictures import COLUMNS, picture_of
 from ecos_core.reporting.style import sampler_name
 from ecos_core.sampling.selection import Selection
 from ecos_core.sampling.store import read_selection
@@ -53,6 +54,7 @@ def outsourcing_report(
     shown_map, coverage = in_feature_space(LakePool.open(lake, clustering_id), main, chosen)
     return data.ReportData(
         title=title,
+        subtitle=f"{len(main):,} of {snapshot.rows:,} open samples stand in for the client's private ones.",
         lake=lake_summary(lake, snapshot),
         clustering=clustering_summary(lake, snapshot, clustering, main),
         results=tuple(_result(row) for row in rows),
@@ -99,12 +101,12 @@ def clustering_summary(
     statistics = clustering.statistics
     largest = np.argsort(-selection.cluster_quota, kind="stable")[:CLUSTER_MONTAGES]
     nearest = {int(row): statistics.nearest_ids[row][:CLUSTER_MONTAGE_IMAGES] for row in largest}
-    images = image_files(lake, snapshot, [sample for ids in nearest.values() for sample in ids])
+    images = _images(lake, snapshot, [sample for ids in nearest.values() for sample in ids])
     montages = tuple(
         data.Montage(
             f"cluster {row}",
             tuple(images[sample] for sample in ids),
-            f"{int(selection.cluster_quota[row])} chosen of {int(selection.cluster_size[row]):,}",
+            _taken(selection, row),
         )
         for row, ids in nearest.items()
     )
@@ -112,16 +114,25 @@ def clustering_summary(
         clusters=clustering.clusters,
         extractor=clustering.fingerprint[:16],
         dimension=clustering.dimension,
-        inertia=float(statistics.square_sums.sum()),
+        mean_squared_distance=float(statistics.square_sums.sum() / max(1, statistics.sizes.sum())),
         sizes=statistics.sizes,
         montages=montages,
+    )
+
+
+def _taken(selection: Selection, cluster: int) -> str:
+    noisy = selection.cluster_noisy[cluster]
+    asked = "" if np.isnan(noisy) else f"; the client's noised count is {noisy:.0f}"
+    return (
+        f"{int(selection.cluster_quota[cluster])} chosen of {int(selection.cluster_size[cluster]):,}{asked}"
     )
 
 
 def in_feature_space(
     pool: LakePool, main: Selection, chosen: Mapping[str, Selection]
 ) -> tuple[data.LakeMap | None, dict[str, NDArray[np.floating]]]:
-    """A 2-D map (PCA) of the lake, and how fast each sampler's picks cover the clusters that ``main`` chose from.
+    """A 2-D map (PCA) of the lake, and how fast each sampler's picks cover what ``main`` chose from: images of its
+    clusters, as many of each as its share of the picks says.
 
     A bounded part of the lake is read: clusters with the largest quotas first, up to ``SHOWN_SAMPLES``.
     """
@@ -134,10 +145,16 @@ def in_feature_space(
         if size == 0 or read + size > SHOWN_SAMPLES:
             continue
         read += size
-        rows.append(_shown(pool.members(int(cluster)), wanted, step, hot=bool(main.cluster_quota[cluster])))
+        rows.append(
+            _shown(
+                pool.members(int(cluster)),
+                wanted,
+                step,
+                share=main.cluster_quota[cluster] / max(1, len(main)),
+            )
+        )
     ids = [sample for part in rows for sample in part.ids]
     features = np.concatenate([part.features for part in rows])
-    hot = np.concatenate([np.full(len(part.ids), part.hot) for part in rows])
     place = {sample: row for row, sample in enumerate(ids)}
     groups = tuple(group for part in rows for group in part.groups)
     selected = np.zeros(len(ids), bool)
@@ -146,7 +163,7 @@ def in_feature_space(
         shown_map = data.LakeMap(principal_plane(features), selected, groups)
     except InputError:
         shown_map = None
-    targets = features[hot][:: max(1, int(hot.sum()) // COVERAGE_SAMPLES)]
+    targets = np.concatenate([_spread(part.features, round(part.share * COVERAGE_SAMPLES)) for part in rows])
     coverage = {
         name: _covers(
             targets, features[[place[sample] for sample in picked.sample_id.tolist() if sample in place]]
@@ -158,15 +175,15 @@ def in_feature_space(
 
 @dataclass(frozen=True)
 class _Shown:
-    """The part of a cluster that figures use."""
+    """The part of a cluster that figures use. ``share``: of all picks, so many are from here."""
 
     ids: list[str]
     features: NDArray[np.float32]
     groups: list[str]
-    hot: bool
+    share: float
 
 
-def _shown(members: Members, wanted: set[str], step: int, *, hot: bool) -> _Shown:
+def _shown(members: Members, wanted: set[str], step: int, *, share: float) -> _Shown:
     keep = np.arange(len(members)) % step == 0
     keep |= np.array([sample in wanted for sample in members.sample_ids.tolist()], dtype=bool)
     domains = members.domains[keep].tolist() if members.domains is not None else [None] * int(keep.sum())
@@ -174,8 +191,15 @@ def _shown(members: Members, wanted: set[str], step: int, *, hot: bool) -> _Show
         members.sample_ids[keep].tolist(),
         members.features[keep],
         [domain or "not stated" for domain in domains],
-        hot,
+        share,
     )
+
+
+def _spread(features: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """About ``count`` rows, evenly spaced; all of them where there are fewer."""
+    return features[
+        np.unique(np.linspace(0, len(features) - 1, min(count, len(features))).round().astype(int))
+    ]
 
 
 def _covers(targets: NDArray[np.float32], picks: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -191,9 +215,14 @@ def _scores(selection: Selection, privacy: Mapping[str, Any] | None) -> data.Sco
 
 def _montage(lake: Lake, snapshot: Snapshot, sampler: str, selection: Selection) -> data.Montage:
     shown = selection.sample_id[:MONTAGE_IMAGES].tolist()
-    images = image_files(lake, snapshot, shown)
+    images = _images(lake, snapshot, shown)
     caption = f"the first {len(shown)} of {len(selection):,} picks"
     return data.Montage(sampler_name(sampler), tuple(images[sample] for sample in shown), caption)
+
+
+def _images(lake: Lake, snapshot: Snapshot, sample_ids: Sequence[str]) -> dict[str, bytes]:
+    rows = image_rows(lake, snapshot, sample_ids, COLUMNS)
+    return {row["sample_id"]: picture_of(row) for row in rows}
 
 
 def _result(row: Mapping[str, Any]) -> data.ResultRow:

@@ -2,7 +2,7 @@
 
 ``private-knn`` asks for a label of every image (Zhu et al., CVPR 2020): each one is paid for, so that the
 noise grows with the root of their number. ``label-histogram`` asks once, for counts of (cluster, label), and
-gives each image the commonest label of its cluster: coarser, at a fraction of the noise. Either way a repeat
+labels every image from those and its own features (``ClassHistogram``): a fraction of the noise. Either way a repeat
 of the same question costs nothing.
 """
 
@@ -21,6 +21,7 @@ from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import InputError
 from ecos_core.features.feature_set import FeatureSet
+from ecos_core.labelling.class_histogram import ClassHistogram
 from ecos_core.labelling.confidence import neighbour_confidence
 from ecos_core.labelling.preannotations import SUGGESTIONS, SUGGESTIONS_NAME
 from ecos_core.lake.lake import Lake
@@ -35,8 +36,8 @@ METHODS: tuple[str, ...] = get_args(Method)
 NEIGHBOURS_PER_SIGMA = 6.0
 # With fewer neighbours for each unit of noise an answer is mostly chance.
 LEAST_PER_SIGMA = 1.5
-# A cluster is labelled where its commonest label stands out from zero by so many deviations.
-LEAST_DEVIATIONS = 2.0
+# In a cluster that holds fewer private images than this, by the denoised counts, nothing is suggested.
+LEAST_RECORDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -214,14 +215,14 @@ def _ask_histogram(
         clustering.centroids, classes, sigma=sigma, fingerprint=clustering.fingerprint,
         adjacency=str(privacy.adjacency), gamma=privacy.gamma,
     )  # fmt: skip
-    counts = np.maximum(release.values.astype(np.float64), 0.0)[picks.cluster]
-    best = counts.argmax(axis=1)
-    most = counts.max(axis=1)
+    histogram = ClassHistogram(release.values.astype(np.int64), classes, sigma)
+    probable = histogram.probabilities(picks.features, picks.cluster, clustering.centroids)
+    enough = histogram.estimated().sum(axis=1)[picks.cluster] >= LEAST_RECORDS
     labels = [
-        classes[place] if enough else None
-        for place, enough in zip(best.tolist(), (most >= LEAST_DEVIATIONS * sigma).tolist(), strict=True)
+        classes[place] if sure else None
+        for place, sure in zip(probable.argmax(axis=1).tolist(), enough.tolist(), strict=True)
     ]
-    confidence = most / np.maximum(counts.sum(axis=1), 1.0)
+    confidence = probable.max(axis=1)
     return release, labels, confidence, {"sigma": sigma}
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
 from ecos_core.lake.lookup import image_rows
+from ecos_core.lake.modality import IMAGE, TABLE, Modality
 from ecos_core.storage import Location, Manifest, canonical_json, read_manifest, read_shard, sha256_hex
 
 if TYPE_CHECKING:
@@ -107,28 +108,46 @@ def labelled_images(
     return LabelledImages(kept, [rows[id]["bytes"] for id in kept], [str(names[id]) for id in kept], left_out)
 
 
-def read_test_set(folder: Location) -> LabelledImages:
-    """Every readable image of ``folder/…/class/file``; the label is the name of the folder that holds it.
+def read_test_set(folder: Location, modality: Modality = IMAGE) -> LabelledImages:
+    """Every readable sample of ``folder/…/class/file``, labelled by the folder that holds it; for a table, every row of
+    a CSV with a column ``label``.
 
-    Files that are no image are left out and counted. Raises InputError when nothing is left.
+    What is no sample of that kind, or has no label, is left out and counted. Raises InputError when nothing is left.
     """
-    from ecos_core.lake.decode import BadImage, decode_image
+    from ecos_core.lake.decode import BadSample
 
     ids, images, labels = [], [], []
     left_out: Counter[str] = Counter()
-    for path in sorted(_files(folder)):
-        data = path.read_bytes()
+    for name, label, data in _rows(folder) if modality is TABLE else _contents(folder):
         try:
-            decode_image(data)
-        except BadImage as error:
+            modality.examine(data)
+        except BadSample as error:
             left_out[error.reason] += 1
             continue
-        ids.append(str(path.relative_to(folder.path)))
+        if label is None:
+            left_out["no label"] += 1
+            continue
+        ids.append(name)
         images.append(data)
-        labels.append(path.parent.name)
+        labels.append(label)
     if not images:
-        raise InputError(f"{folder}: no images here to test on; give a folder of class/file")
+        what = "a CSV with a column 'label'" if modality is TABLE else "a folder of class/file"
+        raise InputError(f"{folder}: no {modality.unit} here to test on; give {what}")
     return LabelledImages(ids, images, labels, dict(left_out))
+
+
+def _rows(listing: Location) -> Iterator[tuple[str, str | None, bytes]]:
+    from ecos_core.lake.sources.rows import read_rows
+
+    if not listing.path.is_file():
+        raise InputError(f"{listing}: no such file; give the test rows as a CSV with a column 'label'")
+    for row in read_rows(listing):
+        yield f"{listing.name}#{row.number}", row.facts.get("label"), row.data
+
+
+def _contents(folder: Location) -> Iterator[tuple[str, str | None, bytes]]:
+    for path in sorted(_files(folder)):
+        yield str(path.relative_to(folder.path)), path.parent.name, path.read_bytes()
 
 
 def _files(folder: Location) -> Iterator[Any]:

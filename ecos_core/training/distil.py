@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
 from ecos_core.features.backbones import find_backbone
+from ecos_core.features.preprocessing import at_size
 from ecos_core.storage import Location, canonical_json, sha256_hex
 from ecos_core.training import loop
 from ecos_core.training.data import lake_features
@@ -119,7 +120,7 @@ def _prepare(job: Job, teacher: LinearProbe) -> _Ready:
             f"distillation: label(s) {', '.join(strange[:5])} are not in the teacher's labelled lake"
         )
     device = loop.choose_device(config)
-    preprocessing = job.extractor().preprocessing.model_copy(update={"image_size": config.image_size})
+    preprocessing = at_size(job.extractor().preprocessing, config.image_size)
     pixels = decode_all(job.train.images, preprocessing)
     features = lake_features(job.lake, job.snapshot, job.fingerprint, job.train.sample_ids)
     body = build_student(config.student, config.image_size).to(device)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecos_core.features.preprocessing import at_size
 from ecos_core.training import loop
 from ecos_core.training.config import TrainConfig
 from ecos_core.training.job import Job, Outcome
@@ -69,7 +70,7 @@ def prepare(job: Job) -> Prepared:
     config = job.config
     device = loop.choose_device(config)
     extractor = job.extractor()
-    preprocessing = extractor.preprocessing.model_copy(update={"image_size": config.image_size})
+    preprocessing = at_size(extractor.preprocessing, config.image_size)
     pixels = decode_all(job.train.images, preprocessing)
     fitted, held_out = split_validation(job.train.labels, config, job.seed)
     body = build_network(extractor.backbone, extractor.weights_sha256, config.image_size).to(device)
@@ -137,7 +138,7 @@ def finish(
     """Weights, ONNX and probabilities on the test set."""
     from ecos_core.training.export import network_to_onnx
 
-    preprocessing = job.extractor().preprocessing.model_copy(update={"image_size": job.config.image_size})
+    preprocessing = at_size(job.extractor().preprocessing, job.config.image_size)
     probabilities = None
     if job.test is not None:
         probabilities = probabilities_of(network, decode_all(job.test.images, preprocessing), device)

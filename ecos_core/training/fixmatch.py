@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
+from ecos_core.features.preprocessing import at_size
 from ecos_core.lake.lookup import image_files
 from ecos_core.training import loop
 from ecos_core.training.fine_tune import (
@@ -91,5 +92,5 @@ def _unlabelled_pixels(job: Job) -> NDArray[np.uint8]:
         drawn = np.random.default_rng(job.seed).choice(len(ids), limit, replace=False)
         ids = [ids[row] for row in sorted(drawn)]
     files = image_files(job.lake, job.snapshot, ids)
-    preprocessing = job.extractor().preprocessing.model_copy(update={"image_size": job.config.image_size})
+    preprocessing = at_size(job.extractor().preprocessing, job.config.image_size)
     return decode_all([files[sample_id] for sample_id in ids], preprocessing)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecos_core.errors import InputError
+from ecos_core.features.lake_extractor import held_modality
+from ecos_core.lake.modality import IMAGE
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import (
     Location,
@@ -77,7 +79,12 @@ def train_selection(
     snapshot = opened.snapshot(picks.manifest.inputs.get("lake"))
     given = None if labels is None else data.read_labels(Location.of(labels))
     train = data.labelled_images(opened, snapshot, picks.sample_ids, given)
-    test_set = None if test is None else data.read_test_set(Location.of(test))
+    modality = held_modality(opened, snapshot)
+    if modality is not IMAGE and config.use is not Use.LINEAR_PROBE:
+        raise InputError(
+            f"--use {config.use.value}: works on images, this lake holds {modality.unit}; use linear_probe"
+        )
+    test_set = None if test is None else data.read_test_set(Location.of(test), modality)
     fingerprint = fingerprint or _fingerprint_of(opened, picks.manifest)
     inputs = {
         "selection": picks.manifest.digest,

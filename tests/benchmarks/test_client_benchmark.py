@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks import client, client_crash
+from ecos_core.errors import InputError
 
 pytestmark = pytest.mark.integration
 
@@ -45,3 +47,16 @@ def test_a_planted_fault_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_every_figure_is_within_its_bar_or_a_timing() -> None:
     rows = [row for part in (client.wire_size, client.race) for row in part(True)]
     assert all(row["ok"] for row in rows)
+
+
+def test_a_part_takes_the_place_of_its_earlier_rows_only(tmp_path: Path) -> None:
+    where = tmp_path / "results" / "client.json"
+    for part, ours in (("timing", 1.0), ("wire", 2.0), ("timing", 3.0)):
+        client.keep(where, part, [{"part": part, **client.row("x", ours, 1.0, True)}])
+    kept = [(row["part"], row["ours"]) for row in json.loads(where.read_text())["rows"]]
+    assert kept == [("wire", 2.0), ("timing", 3.0)]
+
+
+def test_a_part_that_is_not_known_is_named() -> None:
+    with pytest.raises(InputError, match="nonsense"):
+        client.run(quick=True, parts=("nonsense",))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.publish import PAGE, RESULTS, fill, stored
+from benchmarks.publish import OTHER_PAGE, PAGE, RESULTS, fill, stored
 
 
 def averages(name, pool="id+ood"):
@@ -14,9 +14,10 @@ def averages(name, pool="id+ood"):
     }
 
 
-def test_no_number_of_the_page_differs_from_the_stored_results():
-    text = PAGE.read_text(encoding="utf-8")
-    assert "<!-- begin pacs_128 -->" in text
+@pytest.mark.parametrize(("page", "table"), [(PAGE, "pacs_128"), (OTHER_PAGE, "tabular")])
+def test_no_number_of_the_page_differs_from_the_stored_results(page, table):
+    text = page.read_text(encoding="utf-8")
+    assert f"<!-- begin {table} -->" in text
     assert fill(text) == text
 
 
@@ -29,6 +30,44 @@ def test_pacs_reaches_the_reference_table():
     assert mean["ecos", 1000] >= mean["random", 1000] + 7
     assert mean["ecos", 300] >= mean["random", 300] + 10
     assert mean["ecos", 1000] >= mean["ecos_paper", 1000] + 0.5
+
+
+def used(name):
+    """The average rows by method, sampler, epsilon and budget."""
+    rows = [row for row in stored(name)["rows"] if row["client"] == "average"]
+    return {(row["method"], row["sampler"], row["epsilon"], row["budget"]): row for row in rows}
+
+
+@pytest.mark.parametrize("budget", [300, 1000])
+def test_students_distilled_on_ecos_picks_are_the_best(budget):
+    rows = used("compression")
+    best = rows[None, "ecos", 0.582, budget]
+    for other in ("random", "k_center"):
+        peer = rows[None, other, 0.0, budget]
+        gap = best["accuracy_mean"] - peer["accuracy_mean"]
+        assert gap > best["accuracy_std"] + peer["accuracy_std"]
+
+
+def test_client_labels_are_better_on_ecos_picks_and_from_one_histogram():
+    rows = used("client_labels")
+    for (method, sampler, epsilon, budget), row in rows.items():
+        if sampler == "ecos":
+            peer = rows[method, "random", epsilon, budget]
+            assert row["label_accuracy"] > peer["label_accuracy"]
+        if (method, sampler) == ("histogram", "ecos"):
+            assert row["accuracy_mean"] > rows["knn", "ecos", epsilon, budget]["accuracy_mean"]
+
+
+def test_fine_tuning_beats_its_probe_on_average_at_a_hundred():
+    (row,) = used("fine_tune").values()
+    assert row["accuracy_mean"] - row["probe_accuracy"] > row["accuracy_std"]
+
+
+def test_the_table_of_rodents_says_what_the_page_says():
+    mean = averages("tabular")
+    assert mean["ecos", 100] > mean["random", 100] + 5
+    assert mean["ecos", 300] > mean["random", 300] + 2
+    assert abs(mean["ecos", 1000] - mean["random", 1000]) < 1
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RESULTS.glob("*.json")])

@@ -53,6 +53,16 @@ def test_no_command_hides_in_an_indented_block_or_a_block_without_a_language(pag
             assert not re.findall(r"^\$? ?(?:ecos|pip|make) ", block.body, re.M), block.name
 
 
+def test_the_reference_covers_every_package_and_the_navigation_every_page() -> None:
+    told = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
+    packages = {path.parent.name for path in (ROOT / "ecos_core").glob("*/__init__.py")}
+    assert packages == {name for name in packages if f"::: ecos_core.{name}" in told}
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    assert not [
+        p for page in DOCS.rglob("*.md") if (p := page.relative_to(DOCS).as_posix()) not in navigation
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.timeout(900)

@@ -1,4 +1,4 @@
-"""Where images come from, and how an address is told to be a folder, a tar, a table or a known data set."""
+"""Where samples come from, and how an address is told to be a folder, a tar, a table or a known data set."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ecos_core.errors import InputError
+from ecos_core.lake.modality import Examine, examine_image, examine_text
 from ecos_core.lake.sources.base import Source, SourceItem
 from ecos_core.lake.sources.datasets import SPLITS, DigitsSource, DomainNetSource, pacs_source
 from ecos_core.lake.sources.folder import BucketSource, FolderSource
+from ecos_core.lake.sources.rows import RowSource
 from ecos_core.lake.sources.tables import CsvSource, ParquetSource
 from ecos_core.lake.sources.webdataset import SUFFIXES as TAR_SUFFIXES
 from ecos_core.lake.sources.webdataset import TarSource
@@ -17,7 +19,19 @@ from ecos_core.storage import Location
 
 __all__ = ["LAYOUTS", "Source", "SourceItem", "open_source"]
 
-LAYOUTS = ("auto", "tree", "webdataset", "parquet", "csv", "domainnet", "domainnet-full", "digits", "pacs")
+LAYOUTS = (
+    "auto",
+    "tree",
+    "webdataset",
+    "parquet",
+    "csv",
+    "domainnet",
+    "domainnet-full",
+    "digits",
+    "pacs",
+    "text",
+    "rows",
+)
 
 
 def open_source(
@@ -31,7 +45,8 @@ def open_source(
 
     ``name`` goes before every origin (default: the last part of the address). ``layout`` is one of
     ``LAYOUTS``; ``auto`` goes by the file's extension, and takes a folder of nothing but tars or Parquet
-    files for a sharded data set. ``split`` (train, test) is for data sets with split lists.
+    files for a sharded data set; ``text`` is a tree of texts instead of images, ``rows`` a CSV whose rows are
+    the samples. ``split`` (train, test) is for data sets with split lists.
 
     Raises InputError when there is nothing there, or nothing of that layout.
     """
@@ -86,13 +101,17 @@ def _make(layout: str, location: Location, name: str, split: str | None) -> Sour
         "domainnet-full": lambda: DomainNetSource(location.path, name, split, ten=False),
         "digits": lambda: DigitsSource(location.path, name, split),
         "pacs": lambda: pacs_source(location.path, name),
-        "tree": lambda: _tree(location, name),
+        "tree": lambda: _tree(location, name, examine_image),
+        "text": lambda: _tree(location, name, examine_text),
+        "rows": lambda: RowSource(location, name),
     }
     return makers[layout]()
 
 
-def _tree(location: Location, name: str) -> Source:
-    return FolderSource(Path(location.path), name) if location.is_local else BucketSource(location, name)
+def _tree(location: Location, name: str, examine: Examine) -> Source:
+    if location.is_local:
+        return FolderSource(Path(location.path), name, examine)
+    return BucketSource(location, name, examine)
 
 
 def _shards(location: Location, suffixes: tuple[str, ...]) -> tuple[Location, ...]:

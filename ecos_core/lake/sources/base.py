@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ecos_core.lake.decode import BadImage
+from ecos_core.lake.decode import BadSample
+from ecos_core.lake.modality import Examine, examine_image
 
 
 @dataclass(frozen=True)
 class SourceItem:
-    """One candidate image.
+    """One candidate sample.
 
     ``uri``: its address inside the source. ``stamp`` changes when the file does (size and time), where that
-    is known without reading. ``load`` gives the bytes or raises BadImage or OSError; it may be called from
-    any thread. ``source``, ``licence`` and ``attribution`` are the item's own, where the source knows them.
+    is known without reading. ``load`` gives the bytes or raises BadSample or OSError; it may be called from
+    any thread. ``examine`` verifies them and says what they are (``lake.modality``). ``source``, ``licence``
+    and ``attribution`` are the item's own, where the source knows them.
     """
 
     uri: str
@@ -32,6 +34,7 @@ class SourceItem:
     licence: str | None = None
     attribution: str | None = None
     address: str | None = None
+    examine: Examine = examine_image
 
 
 @runtime_checkable
@@ -57,7 +60,7 @@ def refuse(reason: str, detail: str) -> Callable[[], bytes]:
     """A ``load`` for what is known to be bad before it is read."""
 
     def load() -> bytes:
-        raise BadImage(reason, detail)
+        raise BadSample(reason, detail)
 
     return load
 

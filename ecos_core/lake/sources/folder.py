@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecos_core.lake.decode import MAX_FILE_BYTES
+from ecos_core.lake.modality import Examine, examine_image
 from ecos_core.lake.sources.base import SourceItem, domain_and_label, readable, refuse
 from ecos_core.storage import Location
 
@@ -19,12 +20,13 @@ IGNORED_NAMES = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 class FolderSource:
     """A folder tree: ``domain/class/file``, ``class/file`` or flat. Links are followed, loops are reported.
 
-    Hidden files and what operating systems leave behind are passed over; everything else is tried as an
-    image.
+    Hidden files and what operating systems leave behind are passed over; everything else is tried as what
+    ``examine`` verifies, by default an image.
     """
 
     root: Path
     name: str = ""
+    examine: Examine = examine_image
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -79,7 +81,7 @@ class FolderSource:
         if status.st_size > MAX_FILE_BYTES:
             return SourceItem(uri, refuse("too_large", f"{status.st_size:,} bytes"), domain, label)
         stamp = f"{status.st_size}-{status.st_mtime_ns}"
-        return SourceItem(uri, path.read_bytes, domain, label, stamp, address=str(path))
+        return SourceItem(uri, path.read_bytes, domain, label, stamp, address=str(path), examine=self.examine)
 
     def _uri(self, parts: tuple[str, ...]) -> str:
         return readable("/".join((self.name, *parts))) or ""
@@ -91,6 +93,7 @@ class BucketSource:
 
     root: Location
     name: str
+    examine: Examine = examine_image
 
     @property
     def address(self) -> str:
@@ -110,4 +113,4 @@ class BucketSource:
             if found.size > MAX_FILE_BYTES:
                 load = refuse("too_large", f"{found.size:,} bytes")
             uri = f"{self.name}/{found.name}"
-            yield SourceItem(uri, load, domain, label, found.stamp, address=place.url)
+            yield SourceItem(uri, load, domain, label, found.stamp, address=place.url, examine=self.examine)

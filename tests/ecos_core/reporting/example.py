@@ -89,7 +89,7 @@ def example(seed: int = 0) -> ReportData:
         ),
         clustering=ClusteringSummary(
             clusters=30, extractor="efficientnet_lite0@128", dimension=64, backend="faiss (CPU)",
-            inertia=412.3, sizes=sizes,
+            mean_squared_distance=0.246, sizes=sizes,
             montages=tuple(
                 Montage(f"Cluster {c}", pictures(digits, np.flatnonzero(fit.labels_ == c)[:12]))
                 for c in np.argsort(-noisy)[:4]

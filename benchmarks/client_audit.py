@@ -1,0 +1,153 @@
+"""Audit the client as a requester meets it: framed requests in, signed releases out, on neighbouring data.
+
+Two homes differ in one record, the only one near the second of two centroids. Every trial is a request of its
+own, asked four times; the answers pass the policy, the ledger's transaction, the operation and the receipt. A planted
+fault is put into the client's own code while it runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.privacy import DELTA, Row, row
+from ecos_core.client import wire
+from ecos_core.client.engine import Engine
+from ecos_core.client.home import init_home_from_features
+from ecos_core.client.operations import histogram
+from ecos_core.client.policy import Policy
+from ecos_core.client.protocol import score_request
+from ecos_core.privacy.audit import Ask, audit
+from ecos_core.privacy.events import histogram_event
+from ecos_core.privacy.planner import plan_sigma
+
+EPSILONS = (0.1, 0.582, 2.0)
+RELEASES_A_HOME = 200  # then a new home: few totals to account for, each of them once
+ASKED = 4
+TARGET = 1
+RECORDS = 100
+MEMORY = Path("/dev/shm")  # what a crash leaves is another benchmark's: here no disk has to be waited for
+
+Plant = Callable[[], AbstractContextManager[Any]]
+
+
+def through_the_client(quick: bool) -> Iterator[Row]:
+    """20,000 releases at each of three epsilons, and four planted faults."""
+    trials = 300 if quick else 10_000
+    for epsilon in EPSILONS:
+        sigma = plan_sigma(epsilon, DELTA).sigma
+        report = audit(asks(sigma, trials), histogram_event(sigma), count=0, delta=DELTA)
+        name = f"audit of the client: epsilon at least, claimed {epsilon:g}, {2 * trials:,} releases"
+        yield row(name, report.epsilon_lower, report.epsilon_claimed, not report.caught, report.attack)
+    sigma, trials = plan_sigma(2.0, DELTA).sigma, 600 if quick else 2000
+    for fault, plant in PLANTED.items():
+        report = audit(asks(sigma, trials, plant), histogram_event(sigma), count=0, delta=DELTA)
+        name = f"audit of the client: planted fault, {fault}"
+        yield row(name, report.epsilon_lower, report.epsilon_claimed, report.caught, report.attack)
+
+
+def asks(sigma: float, trials: int, plant: Plant = nullcontext) -> Ask:
+    """The target cell's answers by a client without the record, and with it: [trials, ASKED]."""
+
+    def ask(present: bool) -> NDArray[np.generic]:
+        with plant():
+            parts = [
+                ask_one_home(present, sigma, min(RELEASES_A_HOME, trials - done))
+                for done in range(0, trials, RELEASES_A_HOME)
+            ]
+        return np.concatenate(parts)
+
+    return ask
+
+
+def ask_one_home(present: bool, sigma: float, trials: int) -> NDArray[np.generic]:
+    """``trials`` different requests, each asked ``ASKED`` times, of a new client."""
+    features = np.zeros((RECORDS, 2), np.float32)
+    if present:
+        features[-1] = 5.0
+    rules = {"epsilon": 1e6, "delta": DELTA, "answer_after_seconds": 0.0, "requests_per_minute": 10**6}
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as root:
+        home = init_home_from_features(
+            Path(root) / "home",
+            Policy.model_validate({**rules, "minimum_records": 1}),
+            features=features,
+            fingerprint="audit",
+        )
+        engine = Engine(home)
+        asked = range(ASKED)
+        found = [[_cell(engine.answer(_request(n, sigma), "first")) for _ in asked] for n in range(trials)]
+        engine.close()
+    return np.array(found)
+
+
+def _request(number: int, sigma: float) -> bytes:
+    """The same question each time, in other words: the centroids move a little."""
+    centroids = [[-number / 1000.0, 0.0], [5.0, 5.0]]
+    return score_request(centroids, sigma=sigma, fingerprint="audit").encode()
+
+
+def _cell(answer: bytes) -> Any:
+    return wire.decode(answer)[1]["counts"][TARGET]
+
+
+@contextmanager
+def half_the_noise() -> Iterator[None]:
+    honest = histogram.discrete_gaussian_noise
+    with mock.patch.object(
+        histogram, "discrete_gaussian_noise", lambda count, sigma: honest(count, sigma / 2)
+    ):
+        yield
+
+
+@contextmanager
+def no_memory() -> Iterator[None]:
+    """A new noise for every repeat: the answer kept in memory and the ledger's are both overlooked."""
+    number = itertools.count()
+    answer = Engine.answer
+
+    def forgetful(self: Engine, message: bytes, requester: str, operation: str | None = None) -> bytes:
+        self._kept.clear()
+        return answer(self, message, requester, operation)
+
+    with (
+        mock.patch.object(Engine, "answer", forgetful),
+        mock.patch("ecos_core.client.protocol.sha256_hex", lambda data: f"{next(number):064x}"),
+    ):
+        yield
+
+
+@contextmanager
+def votes_twice() -> Iterator[None]:
+    honest = histogram.clean_histogram
+    with mock.patch.object(histogram, "clean_histogram", lambda *arguments: 2 * honest(*arguments)):
+        yield
+
+
+@contextmanager
+def float_noise() -> Iterator[None]:
+    """A Gaussian of the floating-point library; doubles cannot travel, so the wire is made to carry them."""
+    generator = np.random.default_rng()
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(wire._DTYPES, {"<f8": np.dtype("<f8")}))
+        stack.enter_context(
+            mock.patch.object(
+                histogram, "discrete_gaussian_noise", lambda count, sigma: generator.normal(0.0, sigma, count)
+            )
+        )
+        yield
+
+
+PLANTED: dict[str, Plant] = {
+    "sigma halved": half_the_noise,
+    "memo ignored": no_memory,
+    "one vote counted twice": votes_twice,
+    "float noise": float_noise,
+}
