@@ -17,12 +17,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from ecos_cli.local_services import running
+from ecos_cli.local_services import free_port, running
 from tests.docs.pages import DOCS, NOT_RUN, PAGES, README, ROOT, Block, blocks
 from tests.tiny_support import TinyImages
 
@@ -74,7 +75,7 @@ def test_the_commands_of_a_page_work(
     work.mkdir()
     environment = with_commands(tmp_path / "bin")
     with ExitStack() as services:
-        for block in filter(lambda block: block.is_run, blocks(page)):
+        for block in on_free_ports([block for block in blocks(page) if block.is_run]):
             for what in filter(None, block.options.get("given", "").split(",")):
                 GIVEN[what](request, work)
             if "background" in block.options:
@@ -97,6 +98,27 @@ def with_commands(folder: Path) -> dict[str, str]:
     (folder / "python").symlink_to(sys.executable)
     path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def on_free_ports(found: list[Block]) -> list[Block]:
+    """The same blocks with the page's ports exchanged for free ones: several test runs share a machine."""
+    ports = {urlsplit(block.options["background"]).port for block in found if "background" in block.options}
+    free = {str(port): str(free_port()) for port in ports}
+    if not free:
+        return found
+    pattern = re.compile(r"\b(" + "|".join(free) + r")\b")
+
+    def moved(text: str) -> str:
+        return pattern.sub(lambda match: free[match[1]], text)
+
+    return [
+        replace(
+            block,
+            body=moved(block.body),
+            options={name: moved(value) for name, value in block.options.items()},
+        )
+        for block in found
+    ]
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

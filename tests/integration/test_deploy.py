@@ -4,7 +4,6 @@ approval, a killed server, a dead worker, labels that come back.
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 from ecos_cli.local_services import free_port
 from ecos_core import __version__
 from tests.flows.prefect_support import artifacts_of, wait_for
-from tests.integration.deployed import SERVER_SETTINGS, Site, kill, setting
+from tests.integration.deployed import SERVER_SETTINGS, Site, setting
 from tests.tiny_support import change_policy, client_process
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -206,62 +205,3 @@ def test_a_person_is_asked_above_the_threshold_and_may_refuse(site: Site) -> Non
         "A person refused the cost; no privacy was spent.",
     )
     assert site.client.spent == before
-
-
-def test_a_killed_server_costs_no_work_and_no_privacy(site: Site) -> None:
-    """One run waits for a person, one for labels, one is in the middle of its question to the client."""
-    handed_out = site.start(TO_LABELLERS, format="csv", label_set=[str(digit) for digit in range(10)])
-    to_approve = site.start(ON_DEMAND, **SMALL, privacy={"epsilon": 0.41})
-    for run in (handed_out, to_approve):
-        assert site.wait(run)["state"]["name"] == "Suspended", run
-    before = site.client.spent["events"]
-    busy = site.start(ON_DEMAND, **SMALL, privacy={"epsilon": 0.22})
-    wait_for(lambda: site.client.spent["events"] == before + 1, 120)
-    site.kill_server()
-    bring_labels(site, 5, told=False)
-    site.start_server()
-    site.ended(busy)
-    answer_the_question(site, to_approve, approve=True)
-    bring_labels(site, 20, told=True)
-    assert site.wait(to_approve, states={"COMPLETED", "FAILED", "CRASHED"})["state"]["type"] == "COMPLETED"
-    assert site.wait(handed_out, states={"COMPLETED", "FAILED", "CRASHED"})["state"]["type"] == "COMPLETED"
-    assert site.client.spent["events"] == before + 2
-
-
-def bring_labels(site: Site, count: int, *, told: bool) -> None:
-    """Label the first images and import them; ``told``: the run that waits must hear of it."""
-    batch, returned = site.out / "hand-off", site.home / f"returned-{count}.csv"
-    with (batch / "tasks.csv").open() as file:
-        samples = [row["sample_id"] for row in csv.DictReader(file)][:count]
-    returned.write_text("sample_id,label\n" + "".join(f"{sample},3\n" for sample in samples))
-    done = site.ecos("handoff", "import", batch, returned, "--labels", site.out / "labels", "--json")
-    assert done.returncode == 0, done.stderr
-    told_of = json.loads(done.stdout)
-    assert told_of["labelled"] == count and told_of["resumed_runs"] == int(told)
-    assert told or "did not answer" in done.stderr
-
-
-def test_a_dead_worker_s_run_is_marked_and_run_again_for_nothing(site: Site) -> None:
-    automation = automation_of(site, ON_DEMAND)
-    impatient = json.loads(json.dumps(automation))
-    impatient["trigger"]["within"] = 10
-    site.ask("PUT", f"automations/{automation['id']}", json=impatient)
-    before = site.client.spent["events"]
-    question: dict[str, Any] = {**SMALL, "privacy": {"epsilon": 0.23}}
-    dead = site.start(ON_DEMAND, **question)
-    wait_for(lambda: site.client.spent["events"] == before + 1, 120)
-    assert site.worker is not None
-    for process in (site.worker.process.pid, site.process_of(dead)):
-        kill(process)
-    state = site.ended(dead, "CRASHED")["state"]
-    assert state["message"] == "The worker stopped sending heartbeats."
-    site.start_worker()
-    again = site.start(ON_DEMAND, **question)
-    site.ended(again)
-    assert site.client.spent["events"] == before + 1
-    site.ask("PUT", f"automations/{automation['id']}", json=automation)
-
-
-def automation_of(site: Site, deployment: str) -> dict[str, Any]:
-    found = site.ask("POST", "automations/filter", json={})
-    return next(one for one in found if one["name"].endswith(deployment))
