@@ -211,10 +211,9 @@ def thumbnails_of(
     lake: Lake, snapshot: Snapshot, sample_ids: Iterable[str], progress: ProgressSink = silent
 ) -> dict[str, Thumbnail]:
     """The thumbnails of some samples of a snapshot."""
-    wanted, ids = set(sample_ids), [np.empty(0, object)]
-    for shard in snapshot.shards if wanted else []:
-        ids.append(lake.read_images(shard, ["sample_id"])["sample_id"].to_numpy(zero_copy_only=False))
-    names = np.concatenate(ids)
+    wanted = set(sample_ids)
+    tables = [lake.read_images(shard, ["sample_id"]) for shard in snapshot.shards if wanted]
+    names = np.array([name for table in tables for name in table["sample_id"].to_pylist()], dtype=object)
     rows = np.flatnonzero(np.fromiter((name in wanted for name in names), bool, len(names)))
     found = _read_thumbnails(lake, snapshot, rows, progress)
     return {str(names[row]): small for row, small in found.items()}
