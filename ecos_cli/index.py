@@ -44,6 +44,10 @@ def index(
         bool,
         typer.Option("--recluster", help="Fit new centroids instead of assigning new images to the old."),
     ] = False,
+    near_duplicates: Annotated[
+        bool,
+        typer.Option(help="Group pictures that look the same: samplers take one of each group."),
+    ] = True,
     backend: Annotated[str, typer.Option(help="k-means by: auto, faiss or torch.")] = "auto",
     engine: Annotated[str, typer.Option(help="Forward pass by: auto, torch or onnx.")] = "auto",
     device: Annotated[
@@ -61,6 +65,7 @@ def index(
     """
     from ecos_core.clustering.auto import choose_clusters
     from ecos_core.clustering.clustering import cluster_lake
+    from ecos_core.clustering.duplicates import find_duplicates
     from ecos_core.features.extraction import extract_lake
     from ecos_core.features.lake_extractor import extractor_for_lake
     from ecos_core.lake.lake import Lake
@@ -103,6 +108,7 @@ def index(
             recluster=recluster,
             progress=progress,
         )
+        found = find_duplicates(opened, clustering, progress=progress) if near_duplicates else None
     result: dict[str, Any] = {
         "lake": lake,
         "snapshot": snapshot.id,
@@ -114,6 +120,8 @@ def index(
         "clusters": clustering.clusters,
         "parent": clustering.parent,
         **clustering.summary,
+        "duplicate_groups": None if found is None else found.groups,
+        "near_duplicates": None if found is None else found.superfluous,
     }
     emit(result, as_json=as_json, text=_text(result))
 
@@ -135,6 +143,10 @@ def _text(result: dict[str, Any]) -> str:
         f"images (median {median:,}, {result['empty_clusters']} empty)",
         f"fit         mean squared distance {result['mean_square_distance']:.4g}",
     ]
+    if result["near_duplicates"] is not None:
+        lines.append(
+            f"copies      {result['near_duplicates']:,} near-duplicates in {result['duplicate_groups']:,} groups"
+        )
     if result["parent"]:
         advice = "run with --recluster soon" if result["drift"] > 1.2 else "the clusters still fit"
         lines.append(

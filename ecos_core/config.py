@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecos_core.errors import InputError
+from ecos_core.features.preprocessing import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from ecos_core.privacy.events import Adjacency
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.training.config import TrainConfig
@@ -51,7 +52,7 @@ class ExtractorConfig(Settings):
         description="For images; `all_minilm_l6_v2` for texts, `table` for rows of a table.",
         min_length=1,
     )
-    image_size: int = Field(128, title="Image size (px)", ge=16, le=1024)
+    image_size: int = Field(128, title="Image size (px)", ge=MIN_IMAGE_SIZE, le=MAX_IMAGE_SIZE)
     weights: str | None = Field(
         None, title="Weights", description="A torchvision weights name or a local file."
     )
@@ -84,6 +85,11 @@ class IndexConfig(Settings):
     )
     recluster: bool = Field(
         False, title="Re-cluster", description="Fit new centroids; otherwise new images join the latest ones."
+    )
+    near_duplicates: bool = Field(
+        True,
+        title="Find near-duplicates",
+        description="Group pictures that look the same; samplers take one of each group.",
     )
     seed: int = Field(0, title="Seed", ge=0)
     engine: Literal["local", "ray"] = Field("local", title="Engine")

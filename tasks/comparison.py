@@ -17,6 +17,7 @@ from ecos_core.privacy.accounting import epsilon_paper
 from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency, GaussianEvent
 from ecos_core.reporting.data import Link
 from ecos_core.reporting.report import render_report
+from ecos_core.stages.indexing import lake_facts
 from ecos_core.stages.reporting import outsourcing_report
 from ecos_core.storage import Location, canonical_json, sha256_hex
 from tasks.artifacts import show_link, show_table, show_text
@@ -38,10 +39,12 @@ def compare_and_report(
     rows = summarise(cells, client=config.client.name, pool=pool)
     out = Location.of(config.out)
     with tracked_run(config.tracking, name="outsource", tags={"ecos.kind": "outsourcing"}) as run:
+        facts = lake_facts(config.index.lake, cells[-1]["clustering"], config.test)
+        run.metrics(facts)
         log_parent(run, config, cells)
         for row in rows:
             log_cell(config, run, row, cells_of(cells, row))
-        page = report_page(config, cells, rows, run_address(run))
+        page = report_page(config, cells, rows, run_address(run), facts)
         report = out / "report.html"
         report.write_bytes(page.encode())
         (out / "results.json").write_bytes(json.dumps(rows, indent=1).encode())
@@ -92,7 +95,11 @@ def earlier_comparison(out: Location, digest: str) -> dict[str, Any] | None:
 
 
 def report_page(
-    config: OutsourceConfig, cells: list[dict[str, Any]], rows: list[dict[str, Any]], address: str
+    config: OutsourceConfig,
+    cells: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
+    address: str,
+    facts: dict[str, int],
 ) -> str:
     """The report of the last seed's selections at the largest budget."""
     shown = [
@@ -113,6 +120,8 @@ def report_page(
             "denoising": config.sampling.denoise,
             "extractor": config.index.extractor.name,
             "image size (px)": config.index.extractor.image_size,
+            "near-duplicates set aside": facts.get("lake/near_duplicates"),
+            "test images that are, or nearly are, in the lake": facts.get("lake/test_images_inside"),
         },
         digests={f"selection, {cell['sampler']}": cell["selection"]["digest"] for cell in shown},
         links=[Link("MLflow run", address)] if address.startswith("http") else [],

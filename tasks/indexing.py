@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 from prefect import task
@@ -22,15 +23,19 @@ def ingest_images(config: IndexConfig) -> dict[str, Any]:
     began = time.perf_counter()
     progress = PrefectProgress()
     counts = {"added": 0, "duplicates": 0, "quarantined": 0}
+    reasons: Counter[str] = Counter()
     snapshot = None
     for source in config.sources:
         report = indexing.ingest_source(config.lake, source, progress=progress)
         counts["added"] += report.added
         counts["duplicates"] += report.duplicates
         counts["quarantined"] += report.quarantined
+        reasons.update(report.reasons)
         snapshot = report.snapshot
     show_table("ingest", [counts], f"Images brought into {config.lake}")
-    return {**counts, "snapshot": snapshot, "seconds": time.perf_counter() - began}
+    refused = [{"reason": reason, "images": count} for reason, count in sorted(reasons.items())]
+    show_table("quarantine", refused, "Refused; ecos lake quarantine lists each file")
+    return {**counts, "reasons": dict(reasons), "snapshot": snapshot, "seconds": time.perf_counter() - began}
 
 
 @task(name="index", cache_policy=NO_CACHE, task_run_name="index {config.lake}")
@@ -40,11 +45,17 @@ def extract_and_cluster(config: IndexConfig) -> dict[str, Any]:
     progress = PrefectProgress()
     features = indexing.extract(config.lake, config.extractor, engine=config.engine, progress=progress)
     clustering = indexing.cluster(config.lake, features, config, progress=progress)
+    found = (
+        indexing.mark_duplicates(config.lake, clustering, progress=progress)
+        if config.near_duplicates
+        else None
+    )
     return {
         "clustering": clustering.id,
         "fingerprint": clustering.fingerprint,
         "clusters": clustering.clusters,
         "images": clustering.rows,
+        "near_duplicates": None if found is None else found.superfluous,
         "seconds": time.perf_counter() - began,
     }
 

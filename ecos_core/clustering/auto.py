@@ -4,16 +4,14 @@ the study in docs/study.md supports 1."""
 from __future__ import annotations
 
 from ecos_core.errors import InputError
-from ecos_core.privacy.planner import SIGNAL_TO_NOISE
+from ecos_core.privacy.planner import MOST_CLUSTERS, suggest_clusters
 
-FEWEST = 10
-MOST = 10_000
 # A cluster needs a few images to choose from.
 IMAGES_PER_CLUSTER = 20
 
 
 def choose_clusters(images: int, records: int | None, sigma: float | None) -> int:
-    """R with ``records / (R sigma)`` at 1, within 10 and 10,000, and at least 20 lake images a cluster.
+    """The planner's R for these records and this noise, with at least 20 lake images a cluster.
 
     ``images``: rows of the lake. ``records``: the order of magnitude that the client states, never a count
     made for the server. ``sigma``: the planned noise (standard deviation) of a score; 0 means none. Raises
@@ -25,6 +23,5 @@ def choose_clusters(images: int, records: int | None, sigma: float | None) -> in
         )
     if records < 1 or not 0 <= sigma < float("inf"):
         raise InputError(f"--clusters auto: records {records} must be 1 or more and sigma {sigma} 0 or more")
-    wanted = records / (SIGNAL_TO_NOISE * sigma) if sigma else float(MOST)
-    ceiling = max(1, min(MOST, images // IMAGES_PER_CLUSTER))
-    return min(max(round(wanted), FEWEST), ceiling)
+    wanted = suggest_clusters(records, sigma) if sigma else MOST_CLUSTERS
+    return min(wanted, max(1, images // IMAGES_PER_CLUSTER))

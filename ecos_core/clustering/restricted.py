@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecos_core.clustering.duplicates import in_clusters as grouped_in
 from ecos_core.clustering.duplicates import stored_duplicates
 from ecos_core.clustering.members import Grouped, Members
 from ecos_core.clustering.pool import LakePool
@@ -100,9 +101,4 @@ def in_clusters(pool: LakePool, group_of: Mapping[str, str]) -> Grouped:
     for cluster in np.flatnonzero(pool.cluster_sizes).tolist() if group_of else []:
         here = group_of.keys() & set(pool.sample_ids(cluster).tolist())
         cluster_of.update(dict.fromkeys(here, cluster))
-    ids = sorted(cluster_of)
-    return Grouped(
-        np.array(ids, dtype=object),
-        np.array([group_of[sample_id] for sample_id in ids], dtype=object),
-        np.array([cluster_of[sample_id] for sample_id in ids], dtype=np.int64),
-    )
+    return grouped_in({sample_id: group_of[sample_id] for sample_id in cluster_of}, cluster_of)

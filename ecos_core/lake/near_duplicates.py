@@ -10,6 +10,7 @@ different pictures of little detail together: of 1,492 pairs within 4 bits among
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,6 +205,18 @@ def _read_thumbnails(
             progress(Progress("compare candidates", len(found), len(rows), "images"))
         start += shard.rows
     return found
+
+
+def thumbnails_of(
+    lake: Lake, snapshot: Snapshot, sample_ids: Iterable[str], progress: ProgressSink = silent
+) -> dict[str, Thumbnail]:
+    """The thumbnails of some samples of a snapshot."""
+    wanted = set(sample_ids)
+    tables = [lake.read_images(shard, ["sample_id"]) for shard in snapshot.shards if wanted]
+    names = np.array([name for table in tables for name in table["sample_id"].to_pylist()], dtype=object)
+    rows = np.flatnonzero(np.fromiter((name in wanted for name in names), bool, len(names)))
+    found = _read_thumbnails(lake, snapshot, rows, progress)
+    return {str(names[row]): small for row, small in found.items()}
 
 
 def _store(lake: Lake, snapshot: Snapshot, distance: int, group_of: dict[str, str]) -> str:

@@ -23,6 +23,7 @@ SIGMA_PRECISION = 1e-4
 PAPER_GAMMA = 0.8
 # Records per cluster and sigma at which the scores carry most for the budget (1 to 3 is good).
 SIGNAL_TO_NOISE = 1.0
+FEWEST_CLUSTERS, MOST_CLUSTERS = 10, 10_000
 # Less noise than this is no event that the accountants take for votes, whose sensitivity is sqrt(2).
 _LEAST_KNN_SIGMA = 1.0
 
@@ -193,13 +194,13 @@ def _crossing(low: float, above: float, high: float, below: float, epsilon: floa
 
 def suggest_clusters(records: int, sigma: float) -> int:
     """How many clusters the client's order of magnitude of records supports at this noise: n / (R sigma)
-    near 2, and R from 5 to 10,000.
+    near ``SIGNAL_TO_NOISE``, and R from 10 to 10,000.
 
     ``records`` is a number that the data owner chooses to state, never one measured for the server.
     """
     if records < 1:
         raise InputError(f"records must be at least 1, got {records}")
-    return int(min(max(round(records / (SIGNAL_TO_NOISE * sigma)), 5), 10_000))
+    return int(min(max(round(records / (SIGNAL_TO_NOISE * sigma)), FEWEST_CLUSTERS), MOST_CLUSTERS))
 
 
 @dataclass(frozen=True)

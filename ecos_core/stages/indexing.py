@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from ecos_core.clustering.auto import choose_clusters
 from ecos_core.clustering.clustering import Clustering, cluster_lake
+from ecos_core.clustering.duplicates import Duplicates, find_duplicates, stored_duplicates
 from ecos_core.config import ExtractorConfig, ImageSource, IndexConfig
 from ecos_core.features.extraction import extract_lake
 from ecos_core.features.feature_set import FeatureSet
-from ecos_core.features.lake_extractor import extractor_for_lake
+from ecos_core.features.lake_extractor import extractor_for_lake, held_modality
 from ecos_core.lake.ingest import IngestReport, ingest
 from ecos_core.lake.lake import Lake
+from ecos_core.lake.modality import IMAGE
+from ecos_core.lake.near_duplicates import find_leaks
 from ecos_core.lake.sources import open_source
 from ecos_core.progress import ProgressSink, silent
+from ecos_core.storage import Location
 
 
 def ingest_source(lake: str, source: ImageSource, *, progress: ProgressSink = silent) -> IngestReport:
@@ -56,3 +61,27 @@ def cluster(
         recluster=config.recluster,
         progress=progress,
     )
+
+
+def mark_duplicates(lake: str, clustering: Clustering, *, progress: ProgressSink = silent) -> Duplicates:
+    """Find the near-duplicates of a clustering and keep their groups for all samplers."""
+    return find_duplicates(Lake.open(lake), clustering, progress=progress)
+
+
+def lake_facts(lake: str, clustering_id: str, test: str | None = None) -> dict[str, int]:
+    """Counts that a run's record carries: images, refusals by reason, near-duplicates, leaked test images.
+
+    ``lake/test_images_inside``: images under ``test`` that are, or nearly are, an image of the lake.
+    """
+    opened = Lake.open(lake)
+    clustering = Clustering.open(opened, clustering_id)
+    snapshot = opened.snapshot(clustering.snapshot_id)
+    facts = {"lake/images": clustering.rows}
+    for reason, count in sorted(Counter(row["reason"] for row in opened.read_quarantine(snapshot)).items()):
+        facts[f"lake/quarantined/{reason}"] = count
+    if (duplicates := stored_duplicates(clustering)) is not None:
+        facts["lake/near_duplicates"] = duplicates.superfluous
+    if test is not None and held_modality(opened, snapshot) is IMAGE:
+        leaks = find_leaks(opened, Location.of(test).path, snapshot)
+        facts["lake/test_images_inside"] = len({leak.test_image for leak in leaks})
+    return facts

@@ -25,6 +25,7 @@ def test_index_prints_one_json_object_and_a_repeat_changes_nothing(lake: str) ->
     first = json.loads(run(app, arguments, catch_exceptions=False).stdout)
     assert first["clusters"] == 3 and first["features"] == 24 and first["failures"] == 0
     assert len(first["fingerprint"]) == 64 and first["dimension"] == 1280
+    assert first["near_duplicates"] >= 0
     assert json.loads(run(app, arguments, catch_exceptions=False).stdout) == first
 
 
