@@ -56,9 +56,7 @@ def index(
         str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU where there is one.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="Stored features: float16 or float32.")] = "float16",
-    on: Annotated[
-        str, typer.Option(help="Where extraction runs: local or ray.")
-    ] = "local",
+    on: Annotated[str, typer.Option(help="Where extraction runs: local or ray.")] = "local",
     report: Annotated[
         Path | None,
         typer.Option(help="Write one HTML page: sizes, inertia, pictures of the clusters' nearest members."),
