@@ -1,4 +1,4 @@
-"""Put stored results into docs/results.md and docs/other-data.md:  python -m benchmarks.publish
+"""Put stored results into docs/results.md, docs/other-data.md and docs/client.md:  python -m benchmarks.publish
 
 Every table of these pages stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` and is made here from
 ``benchmarks/results``; a test checks that none was edited by hand.
@@ -18,6 +18,7 @@ from benchmarks.tables import AVERAGE, NAMES, markdown
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 OTHER_PAGE = ROOT / "docs" / "other-data.md"
+CLIENT_PAGE = ROOT / "docs" / "client.md"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -135,6 +136,15 @@ def plot_client_labels(path: Path) -> None:
     pyplot.close(figure)
 
 
+def bars(name: str) -> str:
+    """Each figure beside its bar, and what was looked at; a missed one says so."""
+    lines = ["| figure | measured | bar | met | more |", "| --- " * 5 + "|"]
+    for row in stored(name)["rows"]:
+        met = "yes" if row["ok"] else "**no**"
+        lines.append(f"| {row['name']} | {row['ours']:,.4g} | {row['bar']:,.4g} | {met} | {row['detail']} |")
+    return "\n".join(lines) + "\n"
+
+
 def _by_client(name: str, keys: tuple[str, ...]) -> str:
     rows = stored(name)["rows"]
     clients = list(dict.fromkeys(row["client"] for row in rows))
@@ -154,6 +164,7 @@ def _figure(row: dict[str, Any]) -> str:
 
 
 SECTIONS: dict[str, Callable[[str], str]] = {
+    "client": bars,
     "pacs_128": accuracy_table,
     "pacs_128 headlines": lambda _: headlines("pacs_128"),
     "digits": accuracy_table,
@@ -180,6 +191,6 @@ def fill(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in (PAGE, OTHER_PAGE):
+    for page in (PAGE, OTHER_PAGE, CLIENT_PAGE):
         page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
     plot_client_labels(PAGE.with_name("client_labels.png"))
