@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.publish import OTHER_PAGE, PAGE, RESULTS, fill, stored
+from benchmarks.publish import CLIENT_PAGE, OTHER_PAGE, PAGE, RESULTS, fill, stored
 
 
 def averages(name, pool="id+ood"):
@@ -14,7 +14,9 @@ def averages(name, pool="id+ood"):
     }
 
 
-@pytest.mark.parametrize(("page", "table"), [(PAGE, "pacs_128"), (OTHER_PAGE, "tabular")])
+@pytest.mark.parametrize(
+    ("page", "table"), [(PAGE, "pacs_128"), (OTHER_PAGE, "tabular"), (CLIENT_PAGE, "client")]
+)
 def test_no_number_of_the_page_differs_from_the_stored_results(page, table):
     text = page.read_text(encoding="utf-8")
     assert f"<!-- begin {table} -->" in text
