@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 OTHER_PAGE = ROOT / "docs" / "other-data.md"
 SPEED_PAGE = ROOT / "docs" / "speed.md"
-PAGES = (PAGE, OTHER_PAGE, SPEED_PAGE)
+CLIENT_PAGE = ROOT / "docs" / "client.md"
+PAGES = (PAGE, OTHER_PAGE, SPEED_PAGE, CLIENT_PAGE)
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -172,6 +173,15 @@ def speed(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def bars(name: str) -> str:
+    """Each figure beside its bar, and what was looked at; a missed one says so."""
+    lines = ["| figure | measured | bar | met | more |", "| --- " * 5 + "|"]
+    for row in stored(name)["rows"]:
+        met = "yes" if row["ok"] else "**no**"
+        lines.append(f"| {row['name']} | {row['ours']:,.4g} | {row['bar']:,.4g} | {met} | {row['detail']} |")
+    return "\n".join(lines) + "\n"
+
+
 def _by_client(name: str, keys: tuple[str, ...]) -> str:
     rows = stored(name)["rows"]
     clients = list(dict.fromkeys(row["client"] for row in rows))
@@ -191,6 +201,7 @@ def _figure(row: dict[str, Any]) -> str:
 
 
 SECTIONS: dict[str, Callable[[str], str]] = {
+    "client": bars,
     "pacs_128": accuracy_table,
     "pacs_128 headlines": lambda _: headlines("pacs_128"),
     "digits": accuracy_table,
