@@ -82,6 +82,16 @@ def tuned(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def correlations(name: str) -> str:
+    """Rank correlation of KL reduction and accuracy, by pool and budget."""
+    lines = ["| pool | budget | correlation | 95 % interval | splits |", "| --- " * 5 + "|"]
+    for row in stored(name)["rows"]:
+        interval = f"{row['low']:.2f} to {row['high']:.2f}"
+        cells = [row["pool"], f"{row['budget']:,}", f"{row['correlation']:.2f}", interval, str(row["splits"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def client_labels(name: str) -> str:
     """Right labels and the accuracy of the model trained on them (in brackets), by number of labelled picks."""
     rows = [row for row in stored(name)["rows"] if row["client"] == AVERAGE]
@@ -162,6 +172,8 @@ SECTIONS: dict[str, Callable[[str], str]] = {
     "compression": compression,
     "compression costs": compression_costs,
     "fine_tune": tuned,
+    "fixmatch": tuned,
+    "proximity": correlations,
     "text": accuracy_table,
     "text headlines": lambda _: headlines("text"),
     "tabular": accuracy_table,
