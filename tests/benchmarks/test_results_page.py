@@ -83,3 +83,8 @@ def test_nearness_ranks_samplers_where_the_lake_holds_something_near_and_not_els
     for budget in (100, 300, 1000):
         assert rows["id+ood", budget]["low"] > 0.5
         assert rows["ood", budget]["low"] < 0 < rows["ood", budget]["high"]
+
+
+def test_fixmatch_beats_its_probe_for_every_client_of_its_table():
+    for row in stored("fixmatch")["rows"]:
+        assert row["accuracy_mean"] > row["probe_accuracy"] + 0.02
