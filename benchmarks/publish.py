@@ -76,11 +76,23 @@ def compression_costs(_: str) -> str:
 
 
 def tuned(name: str) -> str:
-    """Accuracy of the trained network and of the linear probe on the same picks, by client."""
+    """Accuracy of the trained network and of the linear probe on the same picks, by client; no deviation of one
+    seed."""
     lines = ["| picks of | budget | client | trained | linear probe | seeds |", "| --- " * 6 + "|"]
     for row in stored(name)["rows"]:
-        cells = [NAMES[row["sampler"]], f"{row['budget']:,}", row["client"], _figure(row)]
+        figure = _figure(row) if len(row["seeds"]) > 1 else f"{100 * row['accuracy_mean']:.1f}"
+        cells = [NAMES[row["sampler"]], f"{row['budget']:,}", row["client"], figure]
         cells += [f"{100 * row['probe_accuracy']:.1f}", ", ".join(map(str, row["seeds"]))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def correlations(name: str) -> str:
+    """Rank correlation of KL reduction and accuracy, by pool and budget."""
+    lines = ["| pool | budget | correlation | 95 % interval | splits |", "| --- " * 5 + "|"]
+    for row in stored(name)["rows"]:
+        interval = f"{row['low']:.2f} to {row['high']:.2f}"
+        cells = [row["pool"], f"{row['budget']:,}", f"{row['correlation']:.2f}", interval, str(row["splits"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -210,6 +222,8 @@ SECTIONS: dict[str, Callable[[str], str]] = {
     "compression": compression,
     "compression costs": compression_costs,
     "fine_tune": tuned,
+    "fixmatch": tuned,
+    "proximity": correlations,
     "text": accuracy_table,
     **dict.fromkeys(("k_center", "kmeans", "assign", "pipeline", "orchestration", "gpu_checks"), speed),
     "text headlines": lambda _: headlines("text"),

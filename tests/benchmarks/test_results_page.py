@@ -76,3 +76,15 @@ def test_stored_results_are_small_and_name_no_place_of_a_machine(name):
     assert len(text) < 1_000_000
     for root in ("/home/", "/tmp/"):
         assert root not in text
+
+
+def test_nearness_ranks_samplers_where_the_lake_holds_something_near_and_not_else():
+    rows = {(row["pool"], row["budget"]): row for row in stored("proximity")["rows"]}
+    for budget in (100, 300, 1000):
+        assert rows["id+ood", budget]["low"] > 0.5
+        assert rows["ood", budget]["low"] < 0 < rows["ood", budget]["high"]
+
+
+def test_fixmatch_beats_its_probe_for_every_client_of_its_table():
+    for row in stored("fixmatch")["rows"]:
+        assert row["accuracy_mean"] > row["probe_accuracy"] + 0.02
