@@ -1,4 +1,4 @@
-"""Put stored results into docs/results.md and docs/other-data.md:  python -m benchmarks.publish
+"""Put stored results into the pages of ``PAGES``:  python -m benchmarks.publish
 
 Every table of these pages stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` and is made here from
 ``benchmarks/results``; a test checks that none was edited by hand.
@@ -18,6 +18,8 @@ from benchmarks.tables import AVERAGE, NAMES, markdown
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 OTHER_PAGE = ROOT / "docs" / "other-data.md"
+FEATURES_PAGE = ROOT / "docs" / "features.md"
+PAGES = (PAGE, OTHER_PAGE, FEATURES_PAGE)
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -96,6 +98,41 @@ def client_labels(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def extraction(name: str) -> str:
+    """Images a second of the lake and of its peers, by backbone."""
+    rows = stored(name)["rows"]
+    peers = ["ONNX Runtime, ready tensors", "decode, forward", "ImageFolder + DataLoader, torch"]
+    lines = ["| backbone | lake to features | " + " | ".join(f"{peer} (ratio)" for peer in peers) + " |"]
+    lines.append("| --- " * (2 + len(peers)) + "|")
+    for case in dict.fromkeys(
+        row["name"].removesuffix(": lake") for row in rows if row["name"].endswith(": lake")
+    ):
+        found = {row["peer"]: row for row in rows if row["name"] == f"{case}: lake"}
+        cells = [case, f"{found[peers[0]]['ours_per_s']:.1f}"]
+        cells += [f"{found[peer]['peer_per_s']:.1f} ({found[peer]['ratio']:.2f})" for peer in peers]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def float16(name: str) -> str:
+    """What half the bytes change."""
+    rows = {row["name"]: row for row in stored(name)["rows"]}
+    alike = rows["assigned alike"]
+    lines = ["| float16 against float32 | |", "| --- | --- |"]
+    lines.append(
+        f"| images assigned to the same of {alike['clusters']} clusters | {100 * alike['ratio']:.2f} % |"
+    )
+    for label, row in rows.items():
+        if label.startswith("inertia"):
+            lines.append(f"| inertia of centroids fitted on it | {100 * (row['ratio'] - 1):+.2f} % |")
+        elif label.startswith("picked alike"):
+            lines.append(f"| the same picks ({label.split(', ')[1]}) | {100 * row['ratio']:.1f} % |")
+        elif label.startswith("probe"):
+            figures = f"{row['float16']:.2f} %, {row['points']:+.2f} ± {row['points_std']:.2f} points"
+            lines.append(f"| accuracy of a linear probe on {label.split(', ')[1]} | {figures} |")
+    return "\n".join(lines) + "\n"
+
+
 def plot_client_labels(path: Path) -> None:
     """Right labels against the number of labelled picks, one panel an epsilon."""
     import matplotlib
@@ -166,6 +203,8 @@ SECTIONS: dict[str, Callable[[str], str]] = {
     "text headlines": lambda _: headlines("text"),
     "tabular": accuracy_table,
     "tabular headlines": lambda _: headlines("tabular"),
+    "extraction": extraction,
+    "float16": float16,
 }
 
 
@@ -180,6 +219,6 @@ def fill(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in (PAGE, OTHER_PAGE):
+    for page in PAGES:
         page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
     plot_client_labels(PAGE.with_name("client_labels.png"))

@@ -57,7 +57,7 @@ def index(
     ] = None,
     dtype: Annotated[str, typer.Option(help="Stored features: float16 or float32.")] = "float16",
     on: Annotated[
-        str, typer.Option(help="Where extraction runs: local or ray.")
+        str, typer.Option(help="Where shards are worked on: local, or ray (a Ray cluster, RAY_ADDRESS).")
     ] = "local",
     report: Annotated[
         Path | None,
@@ -114,6 +114,7 @@ def index(
             spherical=spherical,
             backend=backend,  # type: ignore[arg-type]
             recluster=recluster,
+            engine=on,  # type: ignore[arg-type]
             progress=progress,
         )
         found = find_duplicates(opened, clustering, progress=progress) if near_duplicates else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from ecos_core.clustering.assignment import nearest
 from ecos_core.features.devices import sees_gpu
 from ecos_core.features.feature_set import FeatureSet, matrix, read_ahead
 from ecos_core.lake.lake import Lake
+from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, ShardRecord, canonical_json, read_shard, sha256_hex, write_shard
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 RUN_BYTES = 96 * 2**20
 ROW_GROUP_BYTES = 2**20
 MONTAGE = 8
+EngineName = Literal["local", "ray"]
 IMAGE_COLUMNS = ("sample_id", "domain", "label")
 
 
@@ -143,6 +145,34 @@ def write_run(
     )
     (folder / f"{plan.name}.json").write_bytes(canonical_json(done.model_dump(mode="json")))
     return done
+
+
+def write_runs(
+    lake: Lake,
+    feature_set: FeatureSet,
+    plans: Sequence[RunPlan],
+    centroids: NDArray[np.float32],
+    folder: Location,
+    *,
+    engine: EngineName = "local",
+    progress: ProgressSink = silent,
+) -> list[RunDone]:
+    """Do what is missing of ``plans`` in ``folder``, here or on Ray; all of them, in their order."""
+    done = {plan.name: read_run_done(folder, plan.name) for plan in plans}
+    missing = [plan for plan in plans if done[plan.name] is None]
+    total = sum(plan.rows for plan in plans)
+    assigned = total - sum(plan.rows for plan in missing)
+    if engine == "ray" and missing:
+        from ecos_core.clustering.ray_engine import write_runs_on_ray
+
+        finished = write_runs_on_ray(lake, feature_set, missing, centroids, folder)
+    else:
+        finished = ((plan, write_run(lake, feature_set, plan, centroids, folder)) for plan in missing)
+    for plan, result in finished:
+        done[plan.name] = result
+        assigned += plan.rows
+        progress(Progress("assign to clusters", assigned, total, "images"))
+    return [result for result in done.values() if result is not None]
 
 
 def assigner(

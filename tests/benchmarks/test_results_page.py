@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.publish import OTHER_PAGE, PAGE, RESULTS, fill, stored
+from benchmarks.publish import FEATURES_PAGE, OTHER_PAGE, PAGE, RESULTS, fill, stored
 
 
 def averages(name, pool="id+ood"):
@@ -14,7 +14,9 @@ def averages(name, pool="id+ood"):
     }
 
 
-@pytest.mark.parametrize(("page", "table"), [(PAGE, "pacs_128"), (OTHER_PAGE, "tabular")])
+@pytest.mark.parametrize(
+    ("page", "table"), [(PAGE, "pacs_128"), (OTHER_PAGE, "tabular"), (FEATURES_PAGE, "float16")]
+)
 def test_no_number_of_the_page_differs_from_the_stored_results(page, table):
     text = page.read_text(encoding="utf-8")
     assert f"<!-- begin {table} -->" in text
@@ -68,6 +70,11 @@ def test_the_table_of_rodents_says_what_the_page_says():
     assert mean["ecos", 100] > mean["random", 100] + 5
     assert mean["ecos", 300] > mean["random", 300] + 2
     assert abs(mean["ecos", 1000] - mean["random", 1000]) < 1
+
+
+@pytest.mark.parametrize("name", ["extraction", "float16"])
+def test_speed_and_size_meet_their_bars(name):
+    assert all(row.get("ok", True) for row in stored(name)["rows"])
 
 
 @pytest.mark.parametrize("name", [path.stem for path in RESULTS.glob("*.json")])
