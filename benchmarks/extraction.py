@@ -21,21 +21,20 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.lake import write_images
+from benchmarks.lake import in_threads, write_images
 from benchmarks.timing import compare, timed
-from ecos_core.features.batches import available_cores
 from ecos_core.features.extraction import extract_lake
 from ecos_core.features.extractor import Extractor, load_extractor
 from ecos_core.features.feature_set import feature_folder
 from ecos_core.lake.ingest import ingest
 from ecos_core.lake.lake import Lake
+from ecos_core.threads import available_cores
 
 BUSY_BAR, LOADER_BAR = 0.9, 1.5
 Row = dict[str, Any]
@@ -135,13 +134,6 @@ def _extract_again(lake: Lake, extractor: Extractor) -> None:
     for part in ("shards", "snapshots"):
         shutil.rmtree(folder / part, ignore_errors=True)
     extract_lake(lake, extractor)
-
-
-def in_threads(work: Callable[[Any], Any], items: Sequence[Any]) -> None:
-    """Do the work on every item, as many at a time as there are cores."""
-    with ThreadPoolExecutor(available_cores()) as pool:
-        for _ in pool.map(work, items):
-            pass
 
 
 def _torch() -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ecos_cli.lake import write_clusters_page
 from ecos_cli.output import JsonOption, emit, progress_bar
 from ecos_core.errors import InputError
 
@@ -54,7 +56,13 @@ def index(
         str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU where there is one.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="Stored features: float16 or float32.")] = "float16",
-    on: Annotated[str, typer.Option(help="Where extraction runs: local or ray.")] = "local",
+    on: Annotated[
+        str, typer.Option(help="Where shards are worked on: local, or ray (a Ray cluster, RAY_ADDRESS).")
+    ] = "local",
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write one HTML page: sizes, inertia, pictures of the clusters' nearest members."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Extract features of a lake and cluster them.
@@ -106,6 +114,7 @@ def index(
             spherical=spherical,
             backend=backend,  # type: ignore[arg-type]
             recluster=recluster,
+            engine=on,  # type: ignore[arg-type]
             progress=progress,
         )
         found = find_duplicates(opened, clustering, progress=progress) if near_duplicates else None
@@ -122,7 +131,10 @@ def index(
         **clustering.summary,
         "duplicate_groups": None if found is None else found.groups,
         "near_duplicates": None if found is None else found.superfluous,
+        "report": str(report) if report else None,
     }
+    if report is not None:
+        write_clusters_page(lake, clustering.id, report)
     emit(result, as_json=as_json, text=_text(result))
 
 
@@ -153,4 +165,5 @@ def _text(result: dict[str, Any]) -> str:
             f"growth      {result['new_rows']:,} new images assigned to the clusters of {result['parent']}, "
             f"drift {result['drift']:.2f} ({advice})"
         )
+    lines += [f"report      {result['report']}"] if result["report"] else []
     return "\n".join(lines)

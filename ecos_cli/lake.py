@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -172,6 +173,56 @@ def leaks(
     affected = len({leak.test_image for leak in found})
     text = "\n".join([*lines, f"{affected:,} test images are or nearly are in the lake"])
     emit({"test_images": affected, "leaks": [asdict(leak) for leak in found]}, as_json=as_json, text=text)
+
+
+@app.command()
+def clusters(
+    lake: LakeOption,
+    clustering: Annotated[str | None, typer.Option(help="A clustering's id; default: the newest.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write one HTML page with pictures of each cluster's nearest members.")
+    ] = None,
+    most: Annotated[int, typer.Option(help="Clusters to show, the largest first.", min=1)] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """How good a clustering is: size and inertia of every cluster, with a look at its nearest members.
+
+    Example:  ecos lake clusters --lake lake --report clusters.html
+    """
+    from ecos_core.clustering.clustering import Clustering
+    from ecos_core.lake.lake import Lake
+    from ecos_core.stages.quality import cluster_quality
+
+    opened = Clustering.open(Lake.open(lake), clustering)
+    found = cluster_quality(opened)
+    if report is not None:
+        write_clusters_page(lake, opened.id, report, most=most)
+    lines = [f"clustering {opened.id}: {opened.rows:,} images in {opened.clusters:,} clusters"]
+    lines.append(f"{'cluster':>8} {'images':>10} {'inertia':>12} {'mean square':>12} {'farthest':>10}")
+    lines += [
+        f"{row.cluster:>8} {row.images:>10,} {row.inertia:>12.4g} {row.mean_square_distance:>12.4g} "
+        f"{row.largest_distance:>10.4g}"
+        for row in found[:most]
+    ]
+    lines += [f"and {len(found) - most:,} more (--most)"] if len(found) > most else []
+    lines += [f"report {report}"] if report else []
+    result = {
+        "clustering": opened.id,
+        **opened.summary,
+        "inertia": sum(row.inertia for row in found),
+        "clusters": [asdict(row) for row in found],
+        "report": str(report) if report else None,
+    }
+    emit(result, as_json=as_json, text="\n".join(lines))
+
+
+def write_clusters_page(lake: str, clustering: str, page: Path, *, most: int = 100) -> None:
+    """One HTML page: the lake, the clusters' sizes and inertia, and pictures of the ``most`` largest."""
+    from ecos_core.reporting.report import render_report
+    from ecos_core.stages.quality import clustering_report
+    from ecos_core.storage import Location
+
+    Location.of(page).write_bytes(render_report(clustering_report(lake, clustering, most=most)).encode())
 
 
 @app.command()

@@ -20,6 +20,11 @@ from ecos_core.training.config import TrainConfig
 ModelT = TypeVar("ModelT", bound=BaseModel)
 SamplerName = Literal["ecos", "ecos_paper", "random", "k_center", "proximity", "dsir", "oracle", "balanced"]
 
+Engine = Literal["local", "ray"]
+ENGINE_HELP = (
+    "`ray`: extraction, assignment and the choice in clusters run as tasks on a Ray cluster (`RAY_ADDRESS`)."
+)
+
 
 class Settings(BaseModel):
     """Base: frozen, unknown fields refused."""
@@ -92,7 +97,7 @@ class IndexConfig(Settings):
         description="Group pictures that look the same; samplers take one of each group.",
     )
     seed: int = Field(0, title="Seed", ge=0)
-    engine: Literal["local", "ray"] = Field("local", title="Engine")
+    engine: Engine = Field("local", title="Engine", description=ENGINE_HELP)
 
     @model_validator(mode="after")
     def _clusters_are_positive(self) -> Self:
@@ -137,6 +142,20 @@ class PrivacyConfig(Settings):
     delta: float = Field(1e-5, title="Delta", gt=0, lt=0.5)
     adjacency: Adjacency = Field(Adjacency.ADD_REMOVE, title="Adjacency")
     gamma: float = Field(1.0, title="Subsampling rate", gt=0, le=1)
+    rounds: int = Field(
+        1,
+        title="Rounds",
+        description="2: half of it on the clusters, half on finer ones inside those found hot.",
+        ge=1,
+        le=2,
+    )
+    moments: int | None = Field(
+        None,
+        title="Moments (directions)",
+        description="Ask for the noised mean feature in so many directions, which serves every later clustering.",
+        ge=1,
+        le=256,
+    )
     approve_above: float | None = Field(
         None,
         title="Ask a person above (epsilon)",
@@ -148,6 +167,16 @@ class PrivacyConfig(Settings):
     def _one_of_two(self) -> Self:
         if (self.epsilon is None) == (self.sigma is None):
             raise ValueError("give epsilon or sigma, exactly one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if self.rounds == 2 and self.moments is not None:
+            raise ValueError("give rounds 2 or moments, not both")
+        if (self.rounds == 2 or self.moments is not None) and self.gamma < 1:
+            raise ValueError("rounds 2 and moments need gamma 1: all records are asked")
+        if self.moments is not None and self.adjacency is not Adjacency.ADD_REMOVE:
+            raise ValueError("moments are answered under adjacency add-remove only")
         return self
 
 
@@ -172,6 +201,7 @@ class SampleConfig(Settings):
     privacy: PrivacyConfig = Field(default_factory=lambda: PrivacyConfig(), title="Privacy")
     clustering: str | None = Field(None, title="Clustering", description="Empty: the lake's latest.")
     seed: int = Field(0, title="Seed", ge=0)
+    engine: Engine = Field("local", title="Engine", description=ENGINE_HELP)
     tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
 
 
@@ -183,8 +213,20 @@ class TrainingRun(Settings):
     out: str = Field(title="Model folder", min_length=1)
     labels: str | None = Field(None, title="Labels folder", description="Empty: the lake's own labels.")
     test: str | None = Field(None, title="Test images", description="A public folder `class/file`.")
+    client: ClientConfig | None = Field(
+        None, title="Client", description="To evaluate on the client's own data; empty: not asked."
+    )
+    evaluation: PrivacyConfig | None = Field(
+        None, title="Evaluation at the client", description="What it may cost. A linear probe only."
+    )
     training: TrainConfig = Field(default_factory=lambda: TrainConfig(), title="Training")
     tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
+
+    @model_validator(mode="after")
+    def _whom_to_ask(self) -> Self:
+        if (self.client is None) != (self.evaluation is None):
+            raise ValueError("give client and evaluation, both or neither")
+        return self
 
 
 class HandOffConfig(Settings):

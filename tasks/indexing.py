@@ -8,13 +8,18 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import IndexConfig
+from ecos_core.errors import EcosError
 from ecos_core.lake.lake import Lake
 from ecos_core.stages import indexing
-from tasks.artifacts import show_table
+from ecos_core.stages.quality import cluster_quality, cluster_sheet
+from tasks.artifacts import show_picture, show_table
 from tasks.progress import PrefectProgress
+
+TABLE_CLUSTERS = 100
 
 
 @task(name="ingest", cache_policy=NO_CACHE, task_run_name="ingest {config.lake}")
@@ -50,6 +55,7 @@ def extract_and_cluster(config: IndexConfig) -> dict[str, Any]:
         if config.near_duplicates
         else None
     )
+    show_clusters(Lake.open(config.lake), clustering)
     told = {
         "clustering": clustering.id,
         "clusters": clustering.clusters,
@@ -60,6 +66,28 @@ def extract_and_cluster(config: IndexConfig) -> dict[str, Any]:
         "index", [told], f"Images of {config.lake} in clusters; near-duplicates are left out by samplers"
     )
     return {**told, "fingerprint": clustering.fingerprint, "seconds": time.perf_counter() - began}
+
+
+def show_clusters(lake: Lake, clustering: Clustering) -> None:
+    """On the run's page: sizes and inertia of the largest clusters, and a picture of their nearest members."""
+    rows = [
+        {
+            "cluster": row.cluster,
+            "images": row.images,
+            "inertia": row.inertia,
+            "mean square distance": row.mean_square_distance,
+        }
+        for row in cluster_quality(clustering)[:TABLE_CLUSTERS]
+    ]
+    show_table(
+        "clusters", rows, f"The largest of {clustering.clusters} clusters (clustering {clustering.id})"
+    )
+    try:
+        sheet = cluster_sheet(lake, clustering)
+    except EcosError as error:  # such as an image that the lake only refers to and that is gone
+        get_run_logger().warning("no pictures of the clusters: %s", error)
+        return
+    show_picture("cluster-montage", sheet, "Nearest members of the largest clusters, a row a cluster")
 
 
 @task(name="resolve clustering", cache_policy=NO_CACHE)

@@ -8,9 +8,10 @@ nearest first, in row groups of about a megabyte, so that reading one cluster re
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecos_core.clustering.assignment import nearest
 from ecos_core.features.devices import sees_gpu
-from ecos_core.features.feature_set import FeatureSet, matrix, read_ahead
+from ecos_core.features.feature_set import ROW_GROUP_ROWS, FeatureSet, matrix
 from ecos_core.lake.lake import Lake
+from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, ShardRecord, canonical_json, read_shard, sha256_hex, write_shard
+from ecos_core.threads import available_cores, in_order
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 RUN_BYTES = 96 * 2**20
 ROW_GROUP_BYTES = 2**20
 MONTAGE = 8
+# Threads that feed a GPU: one reads while the other searches.
+GPU_READERS = 2
+EngineName = Literal["local", "ray"]
 IMAGE_COLUMNS = ("sample_id", "domain", "label")
 
 
@@ -111,21 +117,16 @@ def write_run(
     """Assign the run's rows and write members, statistics and completion record into ``folder``."""
     import pyarrow as pa
 
-    assign = assigner(centroids)
+    assigned = assigned_parts(feature_set.folder / "shards", plan.features, centroids)
     tables, ids, distances = [], [], []
-
-    def read(pair: tuple[ShardRecord, ShardRecord]) -> pa.Table:
-        table = read_shard(feature_set.folder / "shards", pair[0], ["sample_id", "feature"])
-        return _with_image_columns(lake, pair[1], table)
-
-    for table in read_ahead(read, zip(plan.features, plan.images, strict=True)):
-        found, far = assign(matrix(table["feature"], feature_set.dimension))
-        ids.append(found)
-        distances.append(far)
-        tables.append(table)
+    for features, images in zip(plan.features, plan.images, strict=True):
+        parts = list(itertools.islice(assigned, _parts(features)))
+        ids += [found for _, found, _ in parts]
+        distances += [far for _, _, far in parts]
+        tables.append(_with_image_columns(lake, images, pa.concat_tables([part for part, _, _ in parts])))
     cluster, distance = np.concatenate(ids), np.concatenate(distances)
     order = np.lexsort((distance, cluster))
-    table = pa.concat_tables(tables).combine_chunks()
+    table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     del tables
     members = table.take(order)
     del table
@@ -143,6 +144,61 @@ def write_run(
     )
     (folder / f"{plan.name}.json").write_bytes(canonical_json(done.model_dump(mode="json")))
     return done
+
+
+def assigned_parts(
+    folder: Location, shards: Iterable[ShardRecord], centroids: NDArray[np.float32]
+) -> Iterator[tuple[pa.Table, NDArray[np.int32], NDArray[np.float32]]]:
+    """Feature shards in consecutive parts (``sample_id, feature``), each with cluster and distance of its
+    rows.
+
+    Every core reads and searches a part of its own: a reader beside a matrix product on all cores would hold
+    up one of its halves.
+    """
+    from threadpoolctl import threadpool_limits
+
+    assign = assigner(centroids)
+
+    def work(item: tuple[ShardRecord, int]) -> tuple[pa.Table, NDArray[np.int32], NDArray[np.float32]]:
+        shard, index = item
+        table = read_shard(folder, shard, ["sample_id", "feature"], part=(index, _parts(shard)))
+        return table, *assign(matrix(table["feature"], centroids.shape[1]))
+
+    with threadpool_limits(1, user_api="blas"):
+        parts = ((shard, index) for shard in shards for index in range(_parts(shard)))
+        yield from in_order(work, parts, workers=GPU_READERS if sees_gpu() else available_cores())
+
+
+def _parts(shard: ShardRecord) -> int:
+    return -(-shard.rows // ROW_GROUP_ROWS)
+
+
+def write_runs(
+    lake: Lake,
+    feature_set: FeatureSet,
+    plans: Sequence[RunPlan],
+    centroids: NDArray[np.float32],
+    folder: Location,
+    *,
+    engine: EngineName = "local",
+    progress: ProgressSink = silent,
+) -> list[RunDone]:
+    """Do what is missing of ``plans`` in ``folder``, here or on Ray; all of them, in their order."""
+    done = {plan.name: read_run_done(folder, plan.name) for plan in plans}
+    missing = [plan for plan in plans if done[plan.name] is None]
+    total = sum(plan.rows for plan in plans)
+    assigned = total - sum(plan.rows for plan in missing)
+    if engine == "ray" and missing:
+        from ecos_core.clustering.ray_engine import write_runs_on_ray
+
+        finished = write_runs_on_ray(lake, feature_set, missing, centroids, folder)
+    else:
+        finished = ((plan, write_run(lake, feature_set, plan, centroids, folder)) for plan in missing)
+    for plan, result in finished:
+        done[plan.name] = result
+        assigned += plan.rows
+        progress(Progress("assign to clusters", assigned, total, "images"))
+    return [result for result in done.values() if result is not None]
 
 
 def assigner(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,10 +120,14 @@ class Link:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that the page shows. ``omitted``: reason -> samples left out; ``digests``: role -> its digest."""
+    """All that the page shows. ``omitted``: reason -> samples left out; ``digests``: role -> its digest.
+
+    ``about`` an ``index``: the lake and its clusters alone, without the parts of an outsourcing.
+    """
 
     title: str
     subtitle: str = ""
+    about: Literal["outsourcing", "index"] = "outsourcing"
     lake: LakeSummary | None = None
     clustering: ClusteringSummary | None = None
     results: tuple[ResultRow, ...] = ()

@@ -29,8 +29,8 @@ def thumbnail_uri(image: bytes, pixels: int = THUMBNAIL_PX) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def contact_sheet(images: Sequence[bytes], *, columns: int = 10, pixels: int = 72) -> bytes:
-    """The images row by row on one PNG. Raises InputError when there are none, or one is unreadable."""
+def contact_sheet(images: Sequence[bytes | None], *, columns: int = 10, pixels: int = 72) -> bytes:
+    """The images row by row on one PNG, None an empty cell. Raises InputError without images, or for a broken one."""
     from PIL import Image
 
     if not images:
@@ -39,6 +39,8 @@ def contact_sheet(images: Sequence[bytes], *, columns: int = 10, pixels: int = 7
     cell = pixels + 4
     sheet = Image.new("RGB", (columns * cell + 4, -(-len(images) // columns) * cell + 4), "white")
     for place, image in enumerate(images):
+        if image is None:
+            continue
         picture = _thumbnail(image, pixels)
         left, top = (place % columns) * cell + 4, (place // columns) * cell + 4
         sheet.paste(picture, (left + (pixels - picture.width) // 2, top + (pixels - picture.height) // 2))

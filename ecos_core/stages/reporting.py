@@ -15,6 +15,7 @@ from ecos_core.clustering.members import Members
 from ecos_core.clustering.pool import LakePool
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake, Snapshot
+from ecos_core.lake.licences import licence_filter
 from ecos_core.lake.lookup import image_rows
 from ecos_core.reporting import data
 from ecos_core.reporting.geometry import coverage_curve, principal_plane
@@ -98,18 +99,24 @@ def clustering_summary(
     lake: Lake, snapshot: Snapshot, clustering: Clustering, selection: Selection
 ) -> data.ClusteringSummary:
     """The clustering, with the nearest members of the clusters that got the largest quotas."""
-    statistics = clustering.statistics
-    largest = np.argsort(-selection.cluster_quota, kind="stable")[:CLUSTER_MONTAGES]
-    nearest = {int(row): statistics.nearest_ids[row][:CLUSTER_MONTAGE_IMAGES] for row in largest}
-    images = _images(lake, snapshot, [sample for ids in nearest.values() for sample in ids])
-    montages = tuple(
+    largest = np.argsort(-selection.cluster_quota, kind="stable")[:CLUSTER_MONTAGES].tolist()
+    nearest = {row: clustering.statistics.nearest_ids[row][:CLUSTER_MONTAGE_IMAGES] for row in largest}
+    usable = usable_samples(lake, snapshot, [sample for ids in nearest.values() for sample in ids])
+    images = sample_pictures(lake, snapshot, usable)
+    montages = (
         data.Montage(
             f"cluster {row}",
-            tuple(images[sample] for sample in ids),
+            tuple(images[sample] for sample in ids if sample in images),
             _taken(selection, row),
         )
         for row, ids in nearest.items()
     )
+    return clustering_facts(clustering, tuple(montages))
+
+
+def clustering_facts(clustering: Clustering, montages: tuple[data.Montage, ...]) -> data.ClusteringSummary:
+    """Sizes and mean squared distance of a clustering, beside pictures of some of its clusters."""
+    statistics = clustering.statistics
     return data.ClusteringSummary(
         clusters=clustering.clusters,
         extractor=clustering.fingerprint[:16],
@@ -118,6 +125,14 @@ def clustering_summary(
         sizes=statistics.sizes,
         montages=montages,
     )
+
+
+def usable_samples(lake: Lake, snapshot: Snapshot, sample_ids: list[str]) -> list[str]:
+    """Those that the lake's licence rule lets one use."""
+    licences = licence_filter(lake, snapshot)
+    if licences is None:
+        return sample_ids
+    return np.array(sample_ids, dtype=object)[licences.mask(sample_ids)].tolist()
 
 
 def _taken(selection: Selection, cluster: int) -> str:
@@ -215,12 +230,13 @@ def _scores(selection: Selection, privacy: Mapping[str, Any] | None) -> data.Sco
 
 def _montage(lake: Lake, snapshot: Snapshot, sampler: str, selection: Selection) -> data.Montage:
     shown = selection.sample_id[:MONTAGE_IMAGES].tolist()
-    images = _images(lake, snapshot, shown)
+    images = sample_pictures(lake, snapshot, shown)
     caption = f"the first {len(shown)} of {len(selection):,} picks"
     return data.Montage(sampler_name(sampler), tuple(images[sample] for sample in shown), caption)
 
 
-def _images(lake: Lake, snapshot: Snapshot, sample_ids: Sequence[str]) -> dict[str, bytes]:
+def sample_pictures(lake: Lake, snapshot: Snapshot, sample_ids: Sequence[str]) -> dict[str, bytes]:
+    """What stands for each of these samples on a page: an image file's bytes."""
     rows = image_rows(lake, snapshot, sample_ids, COLUMNS)
     return {row["sample_id"]: picture_of(row) for row in rows}
 

@@ -56,3 +56,16 @@ def test_what_is_wrong_is_said(lake: str, arguments: list[str], message: str) ->
 def test_no_lake_no_index(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no lake here"):
         run(app, ["index", "--lake", str(tmp_path)], catch_exceptions=False)
+
+
+def test_clusters_are_listed_with_size_and_inertia_and_shown_on_a_page(lake: str, tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    arguments = ["index", "--lake", lake, "--image-size", "32", "--clusters", "6", "--report", str(page)]
+    run(app, arguments, catch_exceptions=False)
+    assert page.read_text().count('<div class="montage">') == 6
+    arguments = ["lake", "clusters", "--lake", lake]
+    told = json.loads(run(app, [*arguments, "--json"], catch_exceptions=False).stdout)
+    assert sum(row["images"] for row in told["clusters"]) == told["rows"] == 24
+    assert told["inertia"] == pytest.approx(24 * told["mean_square_distance"])
+    text = run(app, [*arguments, "--report", str(tmp_path / "c.html"), "--most", "1"], catch_exceptions=False)
+    assert "and 5 more" in text.stdout and (tmp_path / "c.html").exists()

@@ -148,7 +148,7 @@ def test_an_index_run_adds_what_is_new_and_keeps_the_clusters(
     assert result["images"] == before.rows + new
     assert np.array_equal(Clustering.open(Lake.open(str(lake)), None).centroids, before.centroids)
     run = runs_of(prefect_url, "index-lake")[0]
-    assert "ingest" in artifacts_of(prefect_url, run["id"])
+    assert {"ingest", "clusters", "cluster-montage"} <= artifacts_of(prefect_url, run["id"]).keys()
 
 
 def test_an_outsourcing_compares_samplers_in_nested_runs_and_a_report(

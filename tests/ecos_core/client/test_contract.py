@@ -1,10 +1,11 @@
-"""What every transport promises, over each of them: HTTP on a real socket, and a mailbox in a folder."""
+"""What every transport promises, over each of them: HTTP on a real socket, a mailbox in a folder, and one on S3."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from ecos_core.client.connection import Connection, connect
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import Home
 from ecos_core.client.mailbox import MailboxWorker
+from ecos_core.client.protocol import MOMENT_SCALE
 from ecos_core.errors import BudgetExceeded, InputError, PolicyError, RemoteError
+from ecos_core.privacy.planner import plan_epsilon
 from tests.client_support import FINGERPRINT, make_home, serving, some_centroids, some_features, token_of
 
 pytestmark = pytest.mark.integration
@@ -23,15 +26,15 @@ CLASSES = ("cat", "dog")
 
 
 @contextmanager
-def working(home: Home) -> Iterator[str]:
-    """The mailbox worker of ``home`` in a thread; yields the mailbox's folder."""
-    place = home.path.parent / "mailbox"
+def working(home: Home, at: str = "") -> Iterator[str]:
+    """The mailbox worker of ``home`` in a thread; yields the mailbox's address, a folder unless given."""
+    place = at or str(home.path.parent / "mailbox")
     stop = threading.Event()
-    worker = MailboxWorker(Engine(home), str(place))
+    worker = MailboxWorker(Engine(home), place)
     thread = threading.Thread(target=worker.work, args=(stop.is_set, 0.02), daemon=True)
     thread.start()
     try:
-        yield str(place)
+        yield place
     finally:
         stop.set()
         thread.join(10)
@@ -40,9 +43,11 @@ def working(home: Home) -> Iterator[str]:
 Reach = Callable[[Home], object]
 
 
-@pytest.fixture(params=[serving, working], ids=["http", "mailbox"])
+@pytest.fixture(params=["http", "mailbox", "mailbox-s3"])
 def reach(request: pytest.FixtureRequest) -> Reach:
-    return request.param
+    if request.param == "mailbox-s3":
+        return partial(working, at=f"{request.getfixturevalue('bucket')}/site")
+    return serving if request.param == "http" else working
 
 
 @contextmanager
@@ -115,6 +120,19 @@ def test_the_owner_may_approve_each_request(tmp_path: Path) -> None:
     assert spent(home) == 1
 
 
+def test_only_the_requesters_named_wait_for_approval(reach: Reach, tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home", approval=["cautious"])
+    cautious = home.tokens.add("cautious")
+    with asking(reach, home) as connection:
+        assert connection.info().approval == "automatic"
+        connection.score(some_centroids(), sigma=6, fingerprint=FINGERPRINT)
+    with reach(home) as url, connect(url, cautious, timeout_s=0.5) as connection:
+        with pytest.raises((PolicyError, RemoteError), match="approval"):
+            connection.score(some_centroids(), sigma=7, fingerprint=FINGERPRINT)
+        assert [found["requester"] for found in Approvals(home.path).waiting().values()] == ["cautious"]
+    assert spent(home) == 1
+
+
 def test_by_mail_approval_is_waited_for(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home", approval="manual")
     approvals = Approvals(home.path)
@@ -168,6 +186,22 @@ def test_private_neighbours_label_public_points(reach: Reach, tmp_path: Path) ->
     assert sum(event.count for event in release.receipt.events) == 4
 
 
+def test_private_neighbours_of_people_label_public_points(tmp_path: Path) -> None:
+    """Fifty people with eight images each: everyone is one neighbour, so no more than fifty can vote."""
+    home = labelled_home(
+        tmp_path / "home", epsilon=100, adjacency="unit", units=[str(row % 50) for row in range(400)]
+    )
+    points = np.array([[2.5] + [0.0] * 7, [-2.5] + [0.0] * 7], np.float32)
+    asked = {"neighbours": 400, "screening_sigma": 2.0, "argmax_sigma": 2.0, "adjacency": "unit"}
+    with asking(serving, home) as connection:
+        sure, unsure = (
+            connection.label(points, CLASSES, fingerprint=FINGERPRINT, threshold=threshold, **asked).values
+            for threshold in (20.0, 70.0)
+        )
+    assert sure.tolist() == [0, 1]
+    assert unsure.tolist() == [-1, -1]
+
+
 def test_a_linear_model_is_evaluated(reach: Reach, tmp_path: Path) -> None:
     from safetensors.numpy import save
 
@@ -180,6 +214,26 @@ def test_a_linear_model_is_evaluated(reach: Reach, tmp_path: Path) -> None:
     right, wrong = release.values
     assert abs(right - 400) < 15
     assert abs(wrong) < 15
+
+
+def test_moments_are_the_noised_mean_of_the_features(reach: Reach, tmp_path: Path) -> None:
+    features = some_features(400)
+    home = make_home(tmp_path / "home", features, operations=["moments"])
+    directions, mean = np.eye(8, dtype=np.float32)[:2], np.zeros(8, np.float32)
+    asked = {"radius": 20.0, "sigma": 4.0, "fingerprint": FINGERPRINT}
+    with asking(reach, home) as connection:
+        release = connection.moments(directions, mean, **asked)
+        again = connection.moments(directions, mean, **asked)
+        with pytest.raises(InputError, match="dimensions"):
+            connection.moments(directions[:, :5], mean[:5], **asked)
+        with pytest.raises(PolicyError, match="smallest"):
+            connection.moments(directions, mean, **{**asked, "sigma": 0.1})
+    assert np.array_equal(release.values, again.values)
+    sums = release.values / MOMENT_SCALE * np.sqrt(2)
+    assert sums[2] == pytest.approx(400, abs=40)
+    np.testing.assert_allclose(sums[:2], features[:, :2].sum(axis=0) / 20.0, atol=40)
+    assert release.receipt.epsilon == pytest.approx(plan_epsilon(4.0, 1e-5).epsilon, rel=0.02)
+    assert home.open_ledger().verify().releases == 1
 
 
 def test_every_operation_draws_on_one_ledger(tmp_path: Path) -> None:
