@@ -109,8 +109,10 @@ def tell_what_happened(config: SampleConfig, selected: dict[str, Any], scored: d
         f"**{selected['selected']:,} images** of `{config.lake}` were chosen by *{config.sampler}*: "
         f"`{selected['selection']}`."
     ]
+    short = f"{selected['selected']:,} images chosen"
     if scored is not None:
         account = scored["privacy"]
+        short += f" at epsilon {account['epsilon_release']:.4g}"
         limit = account.get("epsilon_limit")
         told.append(
             f"The client answered at **epsilon {account['epsilon_release']:.4g}**; its data has paid "
@@ -119,7 +121,7 @@ def tell_what_happened(config: SampleConfig, selected: dict[str, Any], scored: d
     told.append(
         "Below: its noised answer, what was asked of each cluster, the first picks, and why each was picked."
     )
-    show_text("what-happened", "\n\n".join(told), "What happened")
+    show_text("what-happened", "\n\n".join(told), short)
 
 
 @task(name="log selection", cache_policy=NO_CACHE)
@@ -137,5 +139,5 @@ def log_selection(config: SampleConfig, selected: dict[str, Any], scored: dict[s
         run.folder(Location.of(selected["selection"]), ["selection.parquet", "manifest.json"], "selection")
         address = run_address(run)
     if address.startswith("http"):
-        show_link("mlflow-run", address, "MLflow run")
+        show_link("mlflow-run", address, "MLflow run", "Compare it with others in MLflow")
     return run.id

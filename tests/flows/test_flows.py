@@ -73,6 +73,7 @@ def test_the_run_s_page_shows_scores_quotas_montage_account_and_picks(
     assert {"scores", "quotas", "montage", "privacy-account", "picks"} <= set(shown)
     told = shown["what-happened"]
     assert told["task_run_id"] is None, "it stands above what the tasks show"
+    assert told["description"].startswith("30 images chosen at epsilon 0.3")
     assert "**30 images**" in told["data"] and " of 50 in all" in told["data"]
     assert shown["scores"]["data"].startswith("data:image/png;base64,")
     assert 0 < len(shown["montage"]["data"]) < 1_000_000
