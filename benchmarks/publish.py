@@ -1,4 +1,4 @@
-"""Put stored results into docs/results.md, docs/other-data.md and docs/client.md:  python -m benchmarks.publish
+"""Put stored results into the pages of docs/ that show them:  python -m benchmarks.publish
 
 Every table of these pages stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` and is made here from
 ``benchmarks/results``; a test checks that none was edited by hand.
@@ -18,7 +18,10 @@ from benchmarks.tables import AVERAGE, NAMES, markdown
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 OTHER_PAGE = ROOT / "docs" / "other-data.md"
+SPEED_PAGE = ROOT / "docs" / "speed.md"
 CLIENT_PAGE = ROOT / "docs" / "client.md"
+FEATURES_PAGE = ROOT / "docs" / "features.md"
+PAGES = (PAGE, OTHER_PAGE, SPEED_PAGE, CLIENT_PAGE, FEATURES_PAGE)
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -74,11 +77,23 @@ def compression_costs(_: str) -> str:
 
 
 def tuned(name: str) -> str:
-    """Accuracy of the trained network and of the linear probe on the same picks, by client."""
+    """Accuracy of the trained network and of the linear probe on the same picks, by client; no deviation of one
+    seed."""
     lines = ["| picks of | budget | client | trained | linear probe | seeds |", "| --- " * 6 + "|"]
     for row in stored(name)["rows"]:
-        cells = [NAMES[row["sampler"]], f"{row['budget']:,}", row["client"], _figure(row)]
+        figure = _figure(row) if len(row["seeds"]) > 1 else f"{100 * row['accuracy_mean']:.1f}"
+        cells = [NAMES[row["sampler"]], f"{row['budget']:,}", row["client"], figure]
         cells += [f"{100 * row['probe_accuracy']:.1f}", ", ".join(map(str, row["seeds"]))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def correlations(name: str) -> str:
+    """Rank correlation of KL reduction and accuracy, by pool and budget."""
+    lines = ["| pool | budget | correlation | 95 % interval | splits |", "| --- " * 5 + "|"]
+    for row in stored(name)["rows"]:
+        interval = f"{row['low']:.2f} to {row['high']:.2f}"
+        cells = [row["pool"], f"{row['budget']:,}", f"{row['correlation']:.2f}", interval, str(row["splits"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -94,6 +109,41 @@ def client_labels(name: str) -> str:
         cells = [f"{line[0]:g}", METHODS[line[1]], NAMES[line[2]]]
         cells += [f"{100 * found[b]['label_accuracy']:.1f} ({_figure(found[b])})" for b in budgets]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def extraction(name: str) -> str:
+    """Images a second of the lake and of its peers, by backbone."""
+    rows = stored(name)["rows"]
+    peers = ["ONNX Runtime, ready tensors", "decode, forward", "ImageFolder + DataLoader, torch"]
+    lines = ["| backbone | lake to features | " + " | ".join(f"{peer} (ratio)" for peer in peers) + " |"]
+    lines.append("| --- " * (2 + len(peers)) + "|")
+    for case in dict.fromkeys(
+        row["name"].removesuffix(": lake") for row in rows if row["name"].endswith(": lake")
+    ):
+        found = {row["peer"]: row for row in rows if row["name"] == f"{case}: lake"}
+        cells = [case, f"{found[peers[0]]['ours_per_s']:.1f}"]
+        cells += [f"{found[peer]['peer_per_s']:.1f} ({found[peer]['ratio']:.2f})" for peer in peers]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def float16(name: str) -> str:
+    """What half the bytes change."""
+    rows = {row["name"]: row for row in stored(name)["rows"]}
+    alike = rows["assigned alike"]
+    lines = ["| float16 against float32 | |", "| --- | --- |"]
+    lines.append(
+        f"| images assigned to the same of {alike['clusters']} clusters | {100 * alike['ratio']:.2f} % |"
+    )
+    for label, row in rows.items():
+        if label.startswith("inertia"):
+            lines.append(f"| inertia of centroids fitted on it | {100 * (row['ratio'] - 1):+.2f} % |")
+        elif label.startswith("picked alike"):
+            lines.append(f"| the same picks ({label.split(', ')[1]}) | {100 * row['ratio']:.1f} % |")
+        elif label.startswith("probe"):
+            figures = f"{row['float16']:.2f} %, {row['points']:+.2f} ± {row['points_std']:.2f} points"
+            lines.append(f"| accuracy of a linear probe on {label.split(', ')[1]} | {figures} |")
     return "\n".join(lines) + "\n"
 
 
@@ -136,6 +186,41 @@ def plot_client_labels(path: Path) -> None:
     pyplot.close(figure)
 
 
+SPEED = {
+    "name": "what",
+    "ours_s": "seconds",
+    "wall_s": "seconds",
+    "peer": "peer",
+    "peer_s": "its seconds",
+    "ratio": "ratio",
+    "inertia_ratio": "inertia",
+    "fit_s": "fit",
+    "assign_s": "assign",
+    "cluster_s": "cluster",
+    "score_s": "score",
+    "choose_s": "choose",
+    "select_s": "choose",
+    "prefect_share": "Prefect's share",
+    "bar": "bar",
+    "device": "device",
+}
+
+
+def speed(name: str) -> str:
+    """What was timed, its peer, the ratio and the bar; only the columns that a row fills."""
+    rows = stored(name)["rows"]
+    keys = [key for key in SPEED if any(key in row for row in rows)]
+    lines = ["| " + " | ".join(SPEED[key] for key in keys) + " |", "| --- " * len(keys) + "|"]
+    for row in rows:
+        cells = (row.get(key, "") for key in keys)
+        lines.append(
+            "| "
+            + " | ".join(f"{c:.3g}" if isinstance(c, float) else "" if c is None else str(c) for c in cells)
+            + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def bars(name: str) -> str:
     """Each figure beside its bar, and what was looked at; a missed one says so."""
     lines = ["| figure | measured | bar | met | more |", "| --- " * 5 + "|"]
@@ -173,10 +258,15 @@ SECTIONS: dict[str, Callable[[str], str]] = {
     "compression": compression,
     "compression costs": compression_costs,
     "fine_tune": tuned,
+    "fixmatch": tuned,
+    "proximity": correlations,
     "text": accuracy_table,
+    **dict.fromkeys(("k_center", "kmeans", "assign", "pipeline", "orchestration", "gpu_checks"), speed),
     "text headlines": lambda _: headlines("text"),
     "tabular": accuracy_table,
     "tabular headlines": lambda _: headlines("tabular"),
+    "extraction": extraction,
+    "float16": float16,
 }
 
 
@@ -191,6 +281,6 @@ def fill(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in (PAGE, OTHER_PAGE, CLIENT_PAGE):
+    for page in PAGES:
         page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
     plot_client_labels(PAGE.with_name("client_labels.png"))

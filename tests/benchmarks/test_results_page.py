@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.publish import CLIENT_PAGE, OTHER_PAGE, PAGE, RESULTS, fill, stored
+from benchmarks.publish import PAGES, RESULTS, fill, stored
 
 
 def averages(name, pool="id+ood"):
@@ -14,12 +14,10 @@ def averages(name, pool="id+ood"):
     }
 
 
-@pytest.mark.parametrize(
-    ("page", "table"), [(PAGE, "pacs_128"), (OTHER_PAGE, "tabular"), (CLIENT_PAGE, "client")]
-)
-def test_no_number_of_the_page_differs_from_the_stored_results(page, table):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_number_of_the_page_differs_from_the_stored_results(page):
     text = page.read_text(encoding="utf-8")
-    assert f"<!-- begin {table} -->" in text
+    assert "<!-- begin " in text
     assert fill(text) == text
 
 
@@ -72,9 +70,26 @@ def test_the_table_of_rodents_says_what_the_page_says():
     assert abs(mean["ecos", 1000] - mean["random", 1000]) < 1
 
 
+@pytest.mark.parametrize("name", ["extraction", "float16"])
+def test_speed_and_size_meet_their_bars(name):
+    assert all(row.get("ok", True) for row in stored(name)["rows"])
+
+
 @pytest.mark.parametrize("name", [path.stem for path in RESULTS.glob("*.json")])
 def test_stored_results_are_small_and_name_no_place_of_a_machine(name):
     text = (RESULTS / f"{name}.json").read_text(encoding="utf-8")
     assert len(text) < 1_000_000
     for root in ("/home/", "/tmp/"):
         assert root not in text
+
+
+def test_nearness_ranks_samplers_where_the_lake_holds_something_near_and_not_else():
+    rows = {(row["pool"], row["budget"]): row for row in stored("proximity")["rows"]}
+    for budget in (100, 300, 1000):
+        assert rows["id+ood", budget]["low"] > 0.5
+        assert rows["ood", budget]["low"] < 0 < rows["ood", budget]["high"]
+
+
+def test_fixmatch_beats_its_probe_for_every_client_of_its_table():
+    for row in stored("fixmatch")["rows"]:
+        assert row["accuracy_mean"] > row["probe_accuracy"] + 0.02
