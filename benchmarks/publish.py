@@ -1,4 +1,4 @@
-"""Put stored results into docs/results.md and docs/other-data.md:  python -m benchmarks.publish
+"""Put stored results into the pages of docs/ that show them:  python -m benchmarks.publish
 
 Every table of these pages stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` and is made here from
 ``benchmarks/results``; a test checks that none was edited by hand.
@@ -18,6 +18,9 @@ from benchmarks.tables import AVERAGE, NAMES, markdown
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 OTHER_PAGE = ROOT / "docs" / "other-data.md"
+SPEED_PAGE = ROOT / "docs" / "speed.md"
+CLIENT_PAGE = ROOT / "docs" / "client.md"
+PAGES = (PAGE, OTHER_PAGE, SPEED_PAGE, CLIENT_PAGE)
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -147,6 +150,50 @@ def plot_client_labels(path: Path) -> None:
     pyplot.close(figure)
 
 
+SPEED = {
+    "name": "what",
+    "ours_s": "seconds",
+    "wall_s": "seconds",
+    "peer": "peer",
+    "peer_s": "its seconds",
+    "ratio": "ratio",
+    "inertia_ratio": "inertia",
+    "fit_s": "fit",
+    "assign_s": "assign",
+    "cluster_s": "cluster",
+    "score_s": "score",
+    "choose_s": "choose",
+    "select_s": "choose",
+    "prefect_share": "Prefect's share",
+    "bar": "bar",
+    "device": "device",
+}
+
+
+def speed(name: str) -> str:
+    """What was timed, its peer, the ratio and the bar; only the columns that a row fills."""
+    rows = stored(name)["rows"]
+    keys = [key for key in SPEED if any(key in row for row in rows)]
+    lines = ["| " + " | ".join(SPEED[key] for key in keys) + " |", "| --- " * len(keys) + "|"]
+    for row in rows:
+        cells = (row.get(key, "") for key in keys)
+        lines.append(
+            "| "
+            + " | ".join(f"{c:.3g}" if isinstance(c, float) else "" if c is None else str(c) for c in cells)
+            + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def bars(name: str) -> str:
+    """Each figure beside its bar, and what was looked at; a missed one says so."""
+    lines = ["| figure | measured | bar | met | more |", "| --- " * 5 + "|"]
+    for row in stored(name)["rows"]:
+        met = "yes" if row["ok"] else "**no**"
+        lines.append(f"| {row['name']} | {row['ours']:,.4g} | {row['bar']:,.4g} | {met} | {row['detail']} |")
+    return "\n".join(lines) + "\n"
+
+
 def _by_client(name: str, keys: tuple[str, ...]) -> str:
     rows = stored(name)["rows"]
     clients = list(dict.fromkeys(row["client"] for row in rows))
@@ -166,6 +213,7 @@ def _figure(row: dict[str, Any]) -> str:
 
 
 SECTIONS: dict[str, Callable[[str], str]] = {
+    "client": bars,
     "pacs_128": accuracy_table,
     "pacs_128 headlines": lambda _: headlines("pacs_128"),
     "digits": accuracy_table,
@@ -177,6 +225,7 @@ SECTIONS: dict[str, Callable[[str], str]] = {
     "fixmatch": tuned,
     "proximity": correlations,
     "text": accuracy_table,
+    **dict.fromkeys(("k_center", "kmeans", "assign", "pipeline", "orchestration", "gpu_checks"), speed),
     "text headlines": lambda _: headlines("text"),
     "tabular": accuracy_table,
     "tabular headlines": lambda _: headlines("tabular"),
@@ -194,6 +243,6 @@ def fill(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in (PAGE, OTHER_PAGE):
+    for page in PAGES:
         page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
     plot_client_labels(PAGE.with_name("client_labels.png"))
