@@ -19,7 +19,14 @@ from ecos_core.reporting.pictures import COLUMNS, picture_of
 from ecos_core.reporting.style import png
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.sampling.store import read_selection
-from ecos_core.stages.selecting import Choice, check_choice, check_folder, publish_latest, select
+from ecos_core.stages.selecting import (
+    Choice,
+    check_choice,
+    check_folder,
+    proximity_of,
+    publish_latest,
+    select,
+)
 from ecos_core.storage import Location
 from tasks.artifacts import show_link, show_picture, show_table, show_text
 from tasks.progress import PrefectProgress
@@ -133,6 +140,9 @@ def log_selection(config: SampleConfig, selected: dict[str, Any], scored: dict[s
         run.params(config.model_dump(mode="json"))
         run.inputs({"selection": (selected["selection"], selected["digest"])})
         run.metrics({"selected": selected["selected"]})
+        nearness = proximity_of(selected["selection"])
+        if nearness is not None:
+            run.metrics({"proximity/kl_reduction": nearness})
         if scored is not None:
             run.metrics(privacy_metrics(scored["privacy"]))
             run.folder(Location.of(scored["scores"]), ["manifest.json"], "receipt")
