@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from benchmarks.tracking import log_rows
 from ecos_core.errors import InputError
 from ecos_core.progress import ProgressSink, silent
 from ecos_core.storage import Location
+from ecos_core.threads import available_cores
 
 
 def make_grid(**settings: Any) -> Grid:
@@ -57,7 +57,7 @@ def run_table(
     the usable cores.
     """
     cells = run_grid(
-        features, grid, home / "bench" / "cells", workers=workers or usable_cores(), progress=progress
+        features, grid, home / "bench" / "cells", workers=workers or available_cores(), progress=progress
     )
     digest = ImageSet.load(features).digest
     return publish(name, cells, grid, digest, home=home, out=out, mlflow_uri=mlflow_uri, progress=progress)
@@ -94,11 +94,6 @@ def publish(
         "text": files["md"].read_text(),
         "seconds": round(time.monotonic() - began, 1),
     }
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def default_home() -> Path:

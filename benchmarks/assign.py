@@ -11,8 +11,9 @@ from benchmarks.k_center import clustered_rows
 from benchmarks.timing import compare, timed
 from ecos_core.client.operations.nearest import nearest_centroids
 from ecos_core.clustering.assignment import nearest
-from ecos_core.features.feature_set import column, matrix, read_ahead
-from ecos_core.storage import Location, ShardRecord, read_shard, write_shard
+from ecos_core.clustering.runs import assigned_parts
+from ecos_core.features.feature_set import ROW_GROUP_ROWS, column
+from ecos_core.storage import Location, ShardRecord, write_shard
 
 Array = np.ndarray[Any, Any]
 SHARD_ROWS = 50_000
@@ -31,7 +32,7 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         where = Location.of(folder)
         shards = _write(where, points)
-        streamed, streamed_s = timed(lambda: _stream(where, shards, dim, centroids), repeats)
+        streamed, streamed_s = timed(lambda: _stream(where, shards, centroids), repeats)
     found, faiss_s = timed(lambda: _faiss(points, centroids), repeats)
     agree = float((found == ids).mean())
     client, client_s = timed(lambda: np.concatenate(list(nearest_centroids(points, centroids))), repeats)
@@ -52,20 +53,17 @@ def run(
 def _write(folder: Location, points: Array) -> list[ShardRecord]:
     import pyarrow as pa
 
+    ids = pa.array([f"{row:064d}" for row in range(len(points))])
+    table = pa.table({"sample_id": ids, "feature": column(points, "float16")})
     return [
-        write_shard(
-            folder,
-            f"{start}.parquet",
-            pa.table({"feature": column(points[start : start + SHARD_ROWS], "float16")}),
-        )
+        write_shard(folder, f"{start}.parquet", table.slice(start, SHARD_ROWS), row_group_rows=ROW_GROUP_ROWS)
         for start in range(0, len(points), SHARD_ROWS)
     ]
 
 
-def _stream(folder: Location, shards: list[ShardRecord], dim: int, centroids: Array) -> Array:
-    """As the lake is assigned: the next shard is read while this one is searched."""
-    tables = read_ahead(lambda shard: read_shard(folder, shard, ["feature"]), shards)
-    return np.concatenate([nearest(matrix(table["feature"], dim), centroids)[0] for table in tables])
+def _stream(folder: Location, shards: list[ShardRecord], centroids: Array) -> Array:
+    """As the lake is assigned."""
+    return np.concatenate([ids for _, ids, _ in assigned_parts(folder, shards, centroids)])
 
 
 def _faiss(points: Array, centroids: Array) -> Array:

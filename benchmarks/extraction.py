@@ -29,12 +29,12 @@ import numpy as np
 
 from benchmarks.lake import in_threads, write_images
 from benchmarks.timing import compare, timed
-from ecos_core.features.batches import available_cores
 from ecos_core.features.extraction import extract_lake
 from ecos_core.features.extractor import Extractor, load_extractor
 from ecos_core.features.feature_set import feature_folder
 from ecos_core.lake.ingest import ingest
 from ecos_core.lake.lake import Lake
+from ecos_core.threads import available_cores
 
 BUSY_BAR, LOADER_BAR = 0.9, 1.5
 Row = dict[str, Any]

@@ -30,7 +30,7 @@ PRIVILEGED = ("ecos_noise_free", "oracle", "whole_lake", "local")
 TABLE_SAMPLERS = ("ecos", "ecos_paper", "ecos_noise_free", "random", "k_center")
 ALL_SAMPLERS = (*SCORED, *FREE, *PRIVILEGED)
 PAPER_GAMMA = 0.8
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 
 class Grid(BaseModel):

@@ -50,7 +50,7 @@ def accounting(quick: bool) -> Iterator[Row]:
     yield row("paper's six epsilons: largest difference", gap, 0.001, gap <= 0.001)
     events = [histogram_event(5, count=10)]
     ratio = epsilon_autodp(events, DELTA) / epsilon_exact(events, DELTA)
-    yield row("autodp / exact, 10 releases at sigma 5", ratio, 1.002, abs(ratio - 1) <= 0.002)
+    yield row("autodp / exact, 10 releases at sigma 5", ratio, 1.007, abs(ratio - 1) <= 0.007)
     plan_sigma(0.5, DELTA)
     for name, options in (
         ("one release", {"epsilon": 0.582}),

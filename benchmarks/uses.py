@@ -29,7 +29,7 @@ SAMPLERS = ("ecos", "random", "k_center")
 TUNED = ("fine_tune", "fixmatch")
 USES = ("compression", "client_labels", *TUNED)
 IMAGE_SIZE = 128
-VERSION = 2
+VERSION = 3
 KEY = ("use", "method", "sampler", "budget", "epsilon")
 Rows = list[dict[str, Any]]
 

@@ -62,6 +62,8 @@ print("bucket", name)'
     need PREFECT_API_URL
     # The automations of `ecos deploy` take a run for dead after five minutes without one (seconds).
     export PREFECT_FLOWS_HEARTBEAT_FREQUENCY="${PREFECT_FLOWS_HEARTBEAT_FREQUENCY:-60}"
+    # A run asks a server that is away again for four minutes (2 + 4 + … + 128 s), not for one: restarts take that long.
+    export PREFECT_CLIENT_MAX_RETRIES="${PREFECT_CLIENT_MAX_RETRIES:-7}"
     exec prefect worker start --pool "${2:?name the work pool, ecos-cpu or ecos-gpu}" --type process --with-healthcheck
     ;;
   deploy)

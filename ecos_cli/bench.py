@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ import typer
 
 from ecos_cli.output import EXIT_FAILED, JsonOption, emit, finite, progress_bar, warn
 from ecos_core.errors import InputError
+from ecos_core.threads import available_cores
 
 app = typer.Typer(add_completion=False)
 
@@ -170,7 +170,7 @@ def machine_description() -> dict[str, Any]:
             line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
         ]
         processor = names[0] if names else processor
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     gpus = _gpus()
     summary = ", ".join(
         [processor, f"{cores} cores", *(gpus or ["no GPU"]), f"Python {platform.python_version()}"]

@@ -11,6 +11,7 @@ import platform
 from typing import Any
 
 from ecos_core.errors import EcosError
+from ecos_core.threads import available_cores
 
 DISTRIBUTION = "ecos-sampling"
 # Packages whose libraries may fail to load: tried by their import name. The others are only looked up.
@@ -102,11 +103,10 @@ def _look(name: str) -> dict[str, Any]:
 
 
 def _machine() -> dict[str, Any]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": cores,
+        "cores": available_cores(),
         "memory_gb": _memory_gb(),
         "gpu": _gpu(),
     }

@@ -142,6 +142,20 @@ class PrivacyConfig(Settings):
     delta: float = Field(1e-5, title="Delta", gt=0, lt=0.5)
     adjacency: Adjacency = Field(Adjacency.ADD_REMOVE, title="Adjacency")
     gamma: float = Field(1.0, title="Subsampling rate", gt=0, le=1)
+    rounds: int = Field(
+        1,
+        title="Rounds",
+        description="2: half of it on the clusters, half on finer ones inside those found hot.",
+        ge=1,
+        le=2,
+    )
+    moments: int | None = Field(
+        None,
+        title="Moments (directions)",
+        description="Ask for the noised mean feature in so many directions, which serves every later clustering.",
+        ge=1,
+        le=256,
+    )
     approve_above: float | None = Field(
         None,
         title="Ask a person above (epsilon)",
@@ -153,6 +167,16 @@ class PrivacyConfig(Settings):
     def _one_of_two(self) -> Self:
         if (self.epsilon is None) == (self.sigma is None):
             raise ValueError("give epsilon or sigma, exactly one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if self.rounds == 2 and self.moments is not None:
+            raise ValueError("give rounds 2 or moments, not both")
+        if (self.rounds == 2 or self.moments is not None) and self.gamma < 1:
+            raise ValueError("rounds 2 and moments need gamma 1: all records are asked")
+        if self.moments is not None and self.adjacency is not Adjacency.ADD_REMOVE:
+            raise ValueError("moments are answered under adjacency add-remove only")
         return self
 
 
@@ -189,8 +213,20 @@ class TrainingRun(Settings):
     out: str = Field(title="Model folder", min_length=1)
     labels: str | None = Field(None, title="Labels folder", description="Empty: the lake's own labels.")
     test: str | None = Field(None, title="Test images", description="A public folder `class/file`.")
+    client: ClientConfig | None = Field(
+        None, title="Client", description="To evaluate on the client's own data; empty: not asked."
+    )
+    evaluation: PrivacyConfig | None = Field(
+        None, title="Evaluation at the client", description="What it may cost. A linear probe only."
+    )
     training: TrainConfig = Field(default_factory=lambda: TrainConfig(), title="Training")
     tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
+
+    @model_validator(mode="after")
+    def _whom_to_ask(self) -> Self:
+        if (self.client is None) != (self.evaluation is None):
+            raise ValueError("give client and evaluation, both or neither")
+        return self
 
 
 class HandOffConfig(Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow, runtime
+from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.flow_runs import suspend_flow_run
 
@@ -22,14 +23,14 @@ def hand_off(config: HandOffConfig) -> dict[str, Any]:
     Suspended, the run is a row in the server's database: it holds no process and survives restarts. Each import
     resumes it; with labels still open it suspends again. Started by hand, outside a deployment, it only exports.
     """
-    given = hand_out(config)
+    given = hand_out(config, again=was_suspended())
     status = labels_so_far(config)
     if not status["complete"] and runtime.deployment.id:
         # The key counts the answers: resumed without a new one, by hand, the run goes on with what is there.
         suspend_flow_run(timeout=int(config.wait_days * SECONDS_A_DAY), key=f"answers-{status['answers']}")
     if config.then_train is not None and status["labelled"]:
         training = config.then_train.model_copy(
-            update={"labels": config.labels, "selection": config.selection}
+            update={"labels": config.labels, "selection": given["selection"]}
         )
         run_deployment(
             TRAINING,
@@ -38,3 +39,9 @@ def hand_off(config: HandOffConfig) -> dict[str, Any]:
             idempotency_key=f"{runtime.flow_run.id}-{status['answers']}",
         )
     return {**given, **status, "labels": config.labels}
+
+
+def was_suspended() -> bool:
+    """Whether this run has come so far before: it handed out, and waited."""
+    with get_client(sync_client=True) as server:
+        return any(state.is_paused() for state in server.read_flow_run_states(runtime.flow_run.id))

@@ -14,22 +14,23 @@ from ecos_core.labelling.export import NO_GUESSES, export_handoff
 from ecos_core.labelling.preannotations import read_preannotations
 from ecos_core.labelling.returns import Handoff, handoff_status
 from ecos_core.lake.lake import Lake
-from ecos_core.stages.selecting import resolve_selection
-from ecos_core.storage import Location
+from ecos_core.stages.selecting import resolve_selection, selections_beside
+from ecos_core.storage import Location, read_manifest
 from tasks.artifacts import show_table, show_text
 from tasks.progress import PrefectProgress
 
 
 @task(name="hand out", cache_policy=NO_CACHE)
-def hand_out(config: HandOffConfig) -> dict[str, Any]:
-    """Write the hand-off folder; one that is finished for this selection is kept."""
+def hand_out(config: HandOffConfig, *, again: bool = False) -> dict[str, Any]:
+    """Write the hand-off folder; one that is finished for this selection is kept. Returns it and its selection.
+
+    ``again``: this run has handed out before. It keeps what it gave, also where ``…/latest`` is another by now.
+    """
     if (Location.of(config.out) / "manifest.json").exists():
-        given = Handoff.open(config.out)
-        if given.manifest.inputs["selection"] != _selection_digest(config):
-            raise InputError(f"{config.out}: holds the hand-off of another selection; choose another folder")
-        return {"handoff": config.out, "tasks": len(given.tasks)}
+        return _given(config, again)
+    selection = resolve_selection(config.selection)
     report = export_handoff(
-        resolve_selection(config.selection),
+        selection,
         Lake.open(config.lake),
         config.out,
         format=config.format,
@@ -40,13 +41,18 @@ def hand_out(config: HandOffConfig) -> dict[str, Any]:
         overlap=config.overlap,
         progress=PrefectProgress(),
     )
-    return {"handoff": config.out, "tasks": report.tasks}
+    return {"handoff": config.out, "tasks": report.tasks, "selection": str(selection)}
 
 
-def _selection_digest(config: HandOffConfig) -> str:
-    from ecos_core.storage import read_manifest
-
-    return read_manifest(resolve_selection(config.selection), "selection").digest
+def _given(config: HandOffConfig, again: bool) -> dict[str, Any]:
+    """The hand-off that is there. Raises InputError when it is of a selection that was not asked for."""
+    given = Handoff.open(config.out)
+    wanted = resolve_selection(config.selection)
+    chosen = [wanted, *selections_beside(config.selection)] if again else [wanted]
+    for selection in chosen:
+        if read_manifest(selection, "selection").digest == given.manifest.inputs["selection"]:
+            return {"handoff": config.out, "tasks": len(given.tasks), "selection": str(selection)}
+    raise InputError(f"{config.out}: holds the hand-off of another selection; choose another folder")
 
 
 @task(name="look for labels", cache_policy=NO_CACHE)

@@ -56,14 +56,16 @@ def extract_and_cluster(config: IndexConfig) -> dict[str, Any]:
         else None
     )
     show_clusters(Lake.open(config.lake), clustering)
-    return {
+    told = {
         "clustering": clustering.id,
-        "fingerprint": clustering.fingerprint,
         "clusters": clustering.clusters,
         "images": clustering.rows,
         "near_duplicates": None if found is None else found.superfluous,
-        "seconds": time.perf_counter() - began,
     }
+    show_table(
+        "index", [told], f"Images of {config.lake} in clusters; near-duplicates are left out by samplers"
+    )
+    return {**told, "fingerprint": clustering.fingerprint, "seconds": time.perf_counter() - began}
 
 
 def show_clusters(lake: Lake, clustering: Clustering) -> None:

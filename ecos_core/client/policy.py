@@ -18,7 +18,7 @@ from ecos_core.client.protocol import Adjacency, Fingerprint, parse
 from ecos_core.errors import InputError, PolicyError
 from ecos_core.storage import Location
 
-Operation = Literal["score", "label", "label-histogram", "evaluate", "aggregate"]
+Operation = Literal["score", "label", "label-histogram", "evaluate", "aggregate", "moments"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -121,7 +121,8 @@ refresh_days: {refresh_days}
 requesters: {requesters}
 # score: how many images lie nearest to each point of a list; label: labels for public images from their
 # private neighbours; label-histogram: labels per cluster; evaluate: how many images a model gets right;
-# aggregate: scores of which only the sum over several clients is seen.
+# aggregate: scores of which only the sum over several clients is seen; moments: the mean of the images'
+# features in a few directions.
 operations: {operations}
 # What makes the features; requests for any other are refused. `ecos client extractor add` adds one.
 extractors: {extractors}

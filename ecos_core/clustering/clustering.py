@@ -169,6 +169,20 @@ def cluster_lake(
     return _assign(lake, feature_set, request, centroids, None, engine, progress)
 
 
+def cluster_with(
+    lake: Lake, parent: Clustering, centroids: NDArray[np.float32], *, progress: ProgressSink = silent
+) -> Clustering:
+    """The parent's images assigned to other centroids, float32 [R', d], such as a second round's.
+
+    Stored beside the parent, which stays the newest; the same again is found. Raises InputError where the
+    parent's features are no longer there.
+    """
+    dtype = parent.manifest.parameters["dtype"]
+    feature_set = FeatureSet.open(lake, parent.fingerprint, parent.snapshot_id, dtype)
+    request = {**parent.manifest.parameters, "clusters": len(centroids), "refines": parent.id}
+    return _assign(lake, feature_set, request, centroids, None, "local", progress, newest=False)
+
+
 def _comparable(lake: Lake, feature_set: FeatureSet, request: dict[str, Any]) -> Clustering | None:
     """The newest clustering when it answers the same request for the same extractor."""
     id = head(lake)
@@ -211,6 +225,8 @@ def _assign(
     before: Clustering | None,
     engine: EngineName,
     progress: ProgressSink,
+    *,
+    newest: bool = True,
 ) -> Clustering:
     root = lake.folder(KIND)
     present = {shard.sha256 for shard in feature_set.shards}
@@ -233,7 +249,8 @@ def _assign(
         new = [_relative_to_root(done, id) for done in finished]
         manifest = _manifest(root, inputs, request, kept, new, before)
         write_manifest(root / id, manifest)
-    (root / "HEAD").write_bytes(id.encode())
+    if newest:
+        (root / "HEAD").write_bytes(id.encode())
     return Clustering.open(lake, id)
 
 

@@ -8,7 +8,8 @@ nearest first, in row groups of about a megabyte, so that reading one cluster re
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,10 +19,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecos_core.clustering.assignment import nearest
 from ecos_core.features.devices import sees_gpu
-from ecos_core.features.feature_set import FeatureSet, matrix, read_ahead
+from ecos_core.features.feature_set import ROW_GROUP_ROWS, FeatureSet, matrix
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, ShardRecord, canonical_json, read_shard, sha256_hex, write_shard
+from ecos_core.threads import available_cores, in_order
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,21 +115,16 @@ def write_run(
     """Assign the run's rows and write members, statistics and completion record into ``folder``."""
     import pyarrow as pa
 
-    assign = assigner(centroids)
+    assigned = assigned_parts(feature_set.folder / "shards", plan.features, centroids)
     tables, ids, distances = [], [], []
-
-    def read(pair: tuple[ShardRecord, ShardRecord]) -> pa.Table:
-        table = read_shard(feature_set.folder / "shards", pair[0], ["sample_id", "feature"])
-        return _with_image_columns(lake, pair[1], table)
-
-    for table in read_ahead(read, zip(plan.features, plan.images, strict=True)):
-        found, far = assign(matrix(table["feature"], feature_set.dimension))
-        ids.append(found)
-        distances.append(far)
-        tables.append(table)
+    for features, images in zip(plan.features, plan.images, strict=True):
+        parts = list(itertools.islice(assigned, _parts(features)))
+        ids += [found for _, found, _ in parts]
+        distances += [far for _, _, far in parts]
+        tables.append(_with_image_columns(lake, images, pa.concat_tables([part for part, _, _ in parts])))
     cluster, distance = np.concatenate(ids), np.concatenate(distances)
     order = np.lexsort((distance, cluster))
-    table = pa.concat_tables(tables).combine_chunks()
+    table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     del tables
     members = table.take(order)
     del table
@@ -173,6 +170,33 @@ def write_runs(
         assigned += plan.rows
         progress(Progress("assign to clusters", assigned, total, "images"))
     return [result for result in done.values() if result is not None]
+
+
+def assigned_parts(
+    folder: Location, shards: Iterable[ShardRecord], centroids: NDArray[np.float32]
+) -> Iterator[tuple[pa.Table, NDArray[np.int32], NDArray[np.float32]]]:
+    """Feature shards in consecutive parts (``sample_id, feature``), each with cluster and distance of its
+    rows.
+
+    Every core reads and searches a part of its own: a reader beside a matrix product on all cores would hold
+    up one of its halves.
+    """
+    from threadpoolctl import threadpool_limits
+
+    assign = assigner(centroids)
+
+    def work(item: tuple[ShardRecord, int]) -> tuple[pa.Table, NDArray[np.int32], NDArray[np.float32]]:
+        shard, index = item
+        table = read_shard(folder, shard, ["sample_id", "feature"], part=(index, _parts(shard)))
+        return table, *assign(matrix(table["feature"], centroids.shape[1]))
+
+    with threadpool_limits(1, user_api="blas"):
+        parts = ((shard, index) for shard in shards for index in range(_parts(shard)))
+        yield from in_order(work, parts, workers=available_cores())
+
+
+def _parts(shard: ShardRecord) -> int:
+    return -(-shard.rows // ROW_GROUP_ROWS)
 
 
 def assigner(

@@ -8,12 +8,9 @@ on the workers.
 
 from __future__ import annotations
 
-import collections
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +21,9 @@ from ecos_core.lake.decode import BadSample
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import Progress, ProgressSink
 from ecos_core.storage import Location, ShardRecord
+from ecos_core.threads import available_cores, in_order
 
 READ_COLUMNS = ("sample_id", "bytes", "uri")
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -79,31 +74,8 @@ def extract_batches(
         decoded = _decode(extractor, batch)
         return _forward(extractor, decoded) if extractor.engine.parallel else decoded
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="extract") as pool:
-        for result in _in_order(pool, work, batches, ahead=2 * workers):
-            yield result if extractor.engine.parallel else _forward(extractor, result)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
-    """``pool.map`` that holds no more than ``ahead`` items at once."""
-    waiting: collections.deque[Future[Result]] = collections.deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for result in in_order(work, batches, workers=workers):
+        yield result if extractor.engine.parallel else _forward(extractor, result)
 
 
 def _decode(extractor: Extractor, batch: Batch) -> Extracted:

@@ -6,10 +6,9 @@ decoded) are there. The same shard serves every later snapshot that contains it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +25,14 @@ from ecos_core.storage import (
     read_shard,
     write_shard,
 )
+from ecos_core.threads import read_ahead
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 KIND = "features"
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+# Small enough that all cores find work in one shard.
+ROW_GROUP_ROWS = 16_384
 DType = Literal["float16", "float32"]
 
 
@@ -158,19 +158,6 @@ class FeatureSet:
         return sample
 
 
-def read_ahead(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map(read, items)``, with the next item read while the last one is worked on."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-        waiting: Future[Result] | None = None
-        for item in items:
-            following = pool.submit(read, item)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
-
-
 def feature_folder(lake: Lake, fingerprint: str) -> Location:
     return lake.folder("features") / fingerprint
 
@@ -210,7 +197,7 @@ def write_done(
     import pyarrow as pa
 
     table = pa.table({"sample_id": pa.array(sample_ids, pa.string()), "feature": column(features, dtype)})
-    record = write_shard(folder / "shards", f"{stem}.parquet", table)
+    record = write_shard(folder / "shards", f"{stem}.parquet", table, row_group_rows=ROW_GROUP_ROWS)
     done = ShardDone(record=record, failures=failures)
     (folder / "shards" / f"{stem}.json").write_bytes(canonical_json(done.model_dump(mode="json")))
     return done
@@ -224,7 +211,11 @@ def column(features: NDArray[Any], dtype: DType) -> pa.Array:
         values = np.ascontiguousarray(features, dtype=dtype)
     if not np.isfinite(values).all():
         raise InputError(f"a feature is not finite as {dtype}: use  --dtype float32, or normalised features")
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), features.shape[1])
+    # Elements that cannot be null are read in two thirds of the time.
+    element = pa.field("item", pa.from_numpy_dtype(values.dtype), nullable=False)
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(values.reshape(-1)), type=pa.list_(element, features.shape[1])
+    )
 
 
 def matrix(stored: pa.ChunkedArray, dimension: int) -> NDArray[Any]:

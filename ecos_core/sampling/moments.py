@@ -1,9 +1,10 @@
 """Private moments: the client's mean feature in a few directions, and the lake's shares tilted to match it.
 
-One release of k + 1 integers that is tied to no clustering: the noised sum over the client's records of the
-projected feature, clipped to L2 norm 1, and a constant 1 that counts the records, all over sqrt(2), so that
-one record moves the sum by at most 1. Any later clustering is served by the regularised maximum-entropy tilt
-p_r ~ q_r exp(l . c_r) whose mean is the client's (Csiszar 1975; Dudik, Phillips and Schapire, COLT 2004).
+One release of k + 1 integers that is tied to no clustering (``ecos_core.client.operations.moments``): the
+noised sum over the client's records of the projected feature, shortened to L2 norm 1, and a constant 1 that
+counts the records, all over sqrt(2), so that one record moves the sum by at most 1. Any later clustering is
+served by the regularised maximum-entropy tilt p_r ~ q_r exp(l . c_r) whose mean is the client's (Csiszar
+1975; Dudik, Phillips and Schapire, COLT 2004).
 """
 
 from __future__ import annotations
@@ -16,42 +17,28 @@ from scipy.optimize import minimize
 
 from ecos_core.errors import InputError
 from ecos_core.sampling.config import Scores
-from ecos_core.sampling.pool import Pool
+from ecos_core.sampling.pool import Floats, Pool
 
 Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
-# A record's k + 1 numbers are integers of this size: rounding moves the norm by less than 0.1 %.
-INTEGER_SCALE = 2**14
 _SHARE_SCALE = 10**9
 
 
 @dataclass(frozen=True)
 class MomentQuery:
-    """What is asked: ``directions`` float64 [k, d] and ``mean`` float64 [d] of the lake, ``radius`` (feature
+    """What is asked: ``directions`` float32 [k, d] and ``mean`` float32 [d] of the lake, ``radius`` (feature
     units) beyond which a projected feature is clipped."""
 
-    directions: Doubles
-    mean: Doubles
+    directions: Floats
+    mean: Floats
     radius: float
 
     def project(self, features: npt.NDArray[np.floating]) -> Doubles:
         """Features [n, d] to [n, k], of L2 norm at most 1."""
-        inside = (np.asarray(features, dtype=np.float64) - self.mean) @ self.directions.T / self.radius
+        centred = np.asarray(features, dtype=np.float64) - self.mean
+        inside = centred @ self.directions.astype(np.float64).T / self.radius
         norms = np.linalg.norm(inside, axis=1, keepdims=True)
         return np.asarray(inside / np.maximum(norms, 1.0), dtype=np.float64)
-
-    def encode(self, features: npt.NDArray[np.floating]) -> Integers:
-        """What the client sums before the noise: int64 [n, k + 1], rows of L2 norm at most
-        ``sensitivity``."""
-        points = self.project(features)
-        whole = np.concatenate([points, np.ones((len(points), 1))], axis=1) / np.sqrt(2.0)
-        return np.trunc(whole * INTEGER_SCALE).astype(np.int64)
-
-    @property
-    def sensitivity(self) -> float:
-        """L2 norm that one encoded record cannot exceed (truncation only shortens it)."""
-        return float(INTEGER_SCALE)
 
 
 def moment_query(pool: Pool, directions: int) -> MomentQuery:
@@ -71,19 +58,18 @@ def moment_query(pool: Pool, directions: int) -> MomentQuery:
     norms = np.linalg.norm((centroids - mean) @ axes.T, axis=1)
     order = np.argsort(norms)
     reached = np.cumsum(sizes[order]) / sizes.sum()
-    return MomentQuery(axes, mean, float(norms[order][np.searchsorted(reached, 0.9)]))
+    radius = float(norms[order][np.searchsorted(reached, 0.9)])
+    return MomentQuery(axes.astype(np.float32), mean.astype(np.float32), max(radius, 1e-6))
 
 
-def scores_from_moments(pool: Pool, query: MomentQuery, answer: Integers, sigma: float) -> Scores:
+def scores_from_moments(pool: Pool, query: MomentQuery, sums: Doubles, sigma: float) -> Scores:
     """Scores for any clustering from one answer: shares in billionths, noise already dealt with (sigma 0).
 
-    ``answer`` int64 [k + 1]: the sum of the encoded records plus discrete Gaussian noise of standard
-    deviation ``sigma * INTEGER_SCALE``; ``sigma`` is that of a counting query at the same privacy. Raises
-    InputError on a wrong length.
+    ``sums`` float64 [k + 1]: the client's noised sums, a record's numbers of L2 norm at most 1; ``sigma``:
+    their noise, that of a counting query at the same privacy. Raises InputError on a wrong length.
     """
-    if answer.shape != (len(query.directions) + 1,):
-        raise InputError(f"moments: {answer.shape} numbers answered, {len(query.directions) + 1} asked")
-    sums = np.asarray(answer, dtype=np.float64) / INTEGER_SCALE
+    if sums.shape != (len(query.directions) + 1,):
+        raise InputError(f"moments: {sums.shape} numbers answered, {len(query.directions) + 1} asked")
     count = max(float(sums[-1]), sigma, 1e-9)
     shares = tilted_shares(pool, query, sums[:-1] / count, (sigma / count) ** 2)
     return Scores(np.rint(shares * _SHARE_SCALE).astype(np.int64), 0.0)

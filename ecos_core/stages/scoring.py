@@ -106,8 +106,15 @@ def write_scores(
     folder: Location,
     privacy: dict[str, Any],
     receipt: dict[str, Any] | None,
+    *,
+    noise: float | None = None,
+    inputs: dict[str, str] | None = None,
 ) -> StoredScores:
-    """Write ``counts`` int64 [R] of a clustering with their privacy account."""
+    """Write ``counts`` int64 [R] of a clustering with their privacy account.
+
+    ``noise``: the deviation that samplers are to expect in them, where it is not the account's sigma;
+    ``inputs``: digests of what else they were made from.
+    """
     import pyarrow as pa
 
     sizes = clustering.statistics.sizes
@@ -120,9 +127,13 @@ def write_scores(
     )
     manifest = Manifest(
         kind=KIND,
-        inputs={"clustering": clustering.id},
+        inputs={"clustering": clustering.id, **(inputs or {})},
         shards=[write_shard(folder, "scores.parquet", table)],
-        summary={"privacy": privacy, "receipt": receipt},
+        summary={
+            "privacy": privacy,
+            "receipt": receipt,
+            "noise": privacy["sigma"] if noise is None else noise,
+        },
     )
     write_manifest(folder, manifest)
     return StoredScores(folder, manifest)
@@ -133,4 +144,4 @@ def read_scores(folder: Location) -> tuple[StoredScores, Scores]:
     manifest = read_manifest(folder, KIND)
     stored = StoredScores(folder, manifest)
     counts = read_shard(folder, manifest.shards[0], ["noisy_score"])["noisy_score"].to_numpy()
-    return stored, Scores(noisy=counts, sigma=float(stored.privacy["sigma"]))
+    return stored, Scores(noisy=counts, sigma=float(manifest.summary.get("noise", stored.privacy["sigma"])))

@@ -88,12 +88,22 @@ def check_folder(
     if named or not (folder / "manifest.json").exists():
         return
     held = read_manifest(folder, KIND)
-    known = {**held.inputs, **_inputs_without_scores(clustering)}
+    chosen_from = _refined_from(lake, held.inputs.get("clustering"), clustering) or clustering
+    known = {**held.inputs, **_inputs_without_scores(chosen_from)}
     if held.inputs != known or held.parameters != {
         **choice.parameters(),
-        **_pool(lake, clustering, choice)[1],
+        **_pool(lake, chosen_from, choice)[1],
     }:
         raise InputError(f"{folder}: holds another selection, which is kept; choose another folder")
+
+
+def _refined_from(lake: Lake, other: str | None, clustering: Clustering) -> Clustering | None:
+    """The clustering named ``other`` when it is a second round's of this one."""
+    try:
+        found = Clustering.open(lake, other)
+    except InputError:
+        return None
+    return found if found.manifest.parameters.get("refines") == clustering.id else None
 
 
 def _pool(lake: Lake, clustering: Clustering, choice: Choice) -> tuple[RestrictedPool, dict[str, Any]]:
@@ -129,7 +139,9 @@ def select(
             raise InputError(f"{target}: holds another selection, which is kept; choose another folder")
         return StoredSelection(target, manifest)
     chosen = sampler_named(choice.sampler)(
-        EnginePool(pool, choice.config.licence_allow, engine, progress),
+        EnginePool(
+            pool, choice.config.licence_allow, engine, progress, canonical_json(restrictions).decode()
+        ),
         choice.budget,
         scores=values,
         config=choice.config,
@@ -187,3 +199,12 @@ def resolve_selection(selection: str) -> Location:
         raise InputError(
             f"{parent}: no selection was published here yet; run  sample-subset  first"
         ) from error
+
+
+def selections_beside(latest: str) -> list[Location]:
+    """Every finished selection of the folder of ``…/latest``, published before or not; none for another address."""
+    where = Location.of(latest)
+    if where.name != LATEST:
+        return []
+    parent = Location(where.url.rsplit("/", 1)[0])
+    return [parent / name for name in parent.names() if (parent / name / "manifest.json").exists()]

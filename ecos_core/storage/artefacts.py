@@ -133,9 +133,16 @@ def _encodings(table: pa.Table, opaque: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def read_shard(folder: Location, record: ShardRecord, columns: Sequence[str] | None = None) -> pa.Table:
+def read_shard(
+    folder: Location,
+    record: ShardRecord,
+    columns: Sequence[str] | None = None,
+    *,
+    part: tuple[int, int] = (0, 1),
+) -> pa.Table:
     """Read columns of one shard, checking its size and the checksums of the pages read.
 
+    ``part`` (i, n): only the i-th of n consecutive parts of its row groups; together they are the shard.
     Raises IntegrityError when it is missing or not the one recorded.
     """
     import pyarrow as pa
@@ -148,9 +155,9 @@ def read_shard(folder: Location, record: ShardRecord, columns: Sequence[str] | N
                 raise IntegrityError(str(where), f"{record.sha256} ({record.bytes} bytes)", f"{size} bytes")
             names = None if columns is None else list(columns)
             # Without threads: pyarrow 25 aborts a process that ends soon after its thread pool started.
-            return pq.ParquetFile(file, page_checksum_verification=True).read(
-                columns=names, use_threads=False
-            )
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            first, end = (parquet.num_row_groups * index // part[1] for index in (part[0], part[0] + 1))
+            return parquet.read_row_groups(range(first, end), columns=names, use_threads=False)
     except FileNotFoundError as error:
         raise IntegrityError(str(where), record.sha256, "no file") from error
     except (pa.ArrowInvalid, OSError) as error:

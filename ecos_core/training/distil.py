@@ -64,7 +64,7 @@ def distil(job: Job) -> Outcome:
 
     task = loop.Task(batches, steps_of(rows, job.config), loss, digest=f"{job.data_digest} {job.snapshot.id}")
     network, history = loop.fit(ready.student, task, job.config, job.seed, job.scratch, progress=job.progress)
-    outcome = finish(job, network, teacher.classes, history, ready.device)
+    outcome = finish(job, network, teacher.classes, history, ready.device, with_program=True)
     outcome.figures.update(_compare(job, teacher, outcome))
     return outcome
 

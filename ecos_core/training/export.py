@@ -9,14 +9,27 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ecos_core.errors import MissingDependencyError
+from ecos_core.errors import EcosError, MissingDependencyError
 
 if TYPE_CHECKING:
     from ecos_core.training.linear_probe import LinearProbe
 
 OPSET = 17
 IR_VERSION = 8
+# Largest difference of a probability between a network and its exports; rounding in float32 is far below.
+PARITY_LIMIT = 1e-3
+
+
+class ExportDiffers(EcosError):  # noqa: N818 - what happened
+    """An exported model does not answer as the trained network does; nothing was written."""
+
+    def __init__(self, form: str, difference: float) -> None:
+        super().__init__(
+            f"export: the {form} model's probabilities differ by {difference:.2g} from the trained network's "
+            f"(at most {PARITY_LIMIT:g}); train with another version of torch or onnxruntime"
+        )
 
 
 def linear_probe_to_onnx(probe: LinearProbe, *, fingerprint: str | None = None) -> bytes:
@@ -90,6 +103,40 @@ def _torch_export(network: Any, image_size: int) -> Any:
         dynamo=True,
         verbose=False,
     )
+
+
+def parity(
+    network: Any, pixels: NDArray[np.uint8], *, onnx: bytes, program: bytes | None = None
+) -> dict[str, float]:
+    """The largest difference of a probability on ``pixels`` uint8 [n, size, size, 3] between the network on
+    the CPU and each of its exports. Raises ExportDiffers beyond ``PARITY_LIMIT``.
+    """
+    from ecos_core.training.network import probabilities_of
+
+    expected = probabilities_of(network, pixels, "cpu")
+    answers = {"onnx": _answers_of_onnx(onnx, pixels)}
+    if program is not None:
+        answers["program"] = _answers_of_program(program, pixels)
+    differences = {form: float(np.abs(found - expected).max()) for form, found in answers.items()}
+    for form, difference in differences.items():
+        if not difference <= PARITY_LIMIT:
+            raise ExportDiffers(form, difference)
+    return {f"{form}_difference": difference for form, difference in differences.items()}
+
+
+def _answers_of_onnx(graph: bytes, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"pixels": pixels})[0], dtype=np.float32)
+
+
+def _answers_of_program(program: bytes, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import torch
+
+    loaded = torch.export.load(io.BytesIO(program)).module()
+    with torch.inference_mode():
+        return np.asarray(loaded(torch.from_numpy(pixels)).numpy(), dtype=np.float32)
 
 
 def network_to_program(network: Any, image_size: int) -> bytes:

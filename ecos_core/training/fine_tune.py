@@ -28,6 +28,8 @@ from ecos_core.training.network import (
 )
 from ecos_core.training.pixels import Augmentation, decode_all
 
+PARITY_IMAGES = 8
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -133,23 +135,37 @@ def validation(ready: Prepared, job: Job) -> Any:
 
 
 def finish(
-    job: Job, network: Any, classes: tuple[str, ...], history: list[dict[str, float]], device: str
+    job: Job,
+    network: Any,
+    classes: tuple[str, ...],
+    history: list[dict[str, float]],
+    device: str,
+    *,
+    with_program: bool = False,
 ) -> Outcome:
-    """Weights, ONNX and probabilities on the test set."""
-    from ecos_core.training.export import network_to_onnx
+    """Weights, exports that were seen to agree with the network, and probabilities on the test set.
+
+    Raises ExportDiffers.
+    """
+    from ecos_core.training.export import network_to_onnx, network_to_program, parity
 
     preprocessing = at_size(job.extractor().preprocessing, job.config.image_size)
     probabilities = None
     if job.test is not None:
         probabilities = probabilities_of(network, decode_all(job.test.images, preprocessing), device)
     network = network.cpu()
+    onnx = network_to_onnx(network, job.config.image_size, classes)
+    program = network_to_program(network, job.config.image_size) if with_program else None
+    checked = decode_all(job.train.images[:PARITY_IMAGES], preprocessing)
+    differences = parity(network, checked, onnx=onnx, program=program)
     tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     return Outcome(
         tensors,
         classes,
         {"model": job.config.use.value, "image_size": str(job.config.image_size)},
         probabilities,
-        onnx=network_to_onnx(network, job.config.image_size, classes),
-        figures={"parameters": float(count_parameters(network))},
+        onnx=onnx,
+        program=program,
+        figures={"parameters": float(count_parameters(network)), **differences},
         history=history,
     )

@@ -55,8 +55,9 @@ class Job:
 @dataclass(frozen=True)
 class Outcome:
     """What a use hands back. ``tensors`` and ``metadata`` are the safetensors file; ``probabilities``
-    float32 [n, k] are of the test set (None without one); ``figures`` are finite numbers for the metrics,
-    ``history`` one row an epoch.
+    float32 [n, k] are of the test set (None without one); ``onnx`` and ``program`` (a ``torch.export``
+    archive) are the model for others to run; ``figures`` are finite numbers for the metrics, ``history`` one
+    row an epoch.
     """
 
     tensors: dict[str, NDArray[Any]]
@@ -64,5 +65,6 @@ class Outcome:
     metadata: dict[str, str]
     probabilities: NDArray[np.float32] | None
     onnx: bytes | None = None
+    program: bytes | None = None
     figures: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)

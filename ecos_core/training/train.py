@@ -1,9 +1,9 @@
 """Train on a selection and evaluate: reads references, writes an artefact, whatever the use.
 
-The artefact is a folder: one ``model-seed<N>.safetensors`` and, where the use has one,
-``model-seed<N>.onnx`` for each seed, ``metrics.json``, and ``manifest.json`` last. The same inputs and
-configuration find the finished folder and return at once; an interrupted training continues from its
-checkpoints.
+The artefact is a folder: one ``model-seed<N>.safetensors`` and, where the use has them,
+``model-seed<N>.onnx`` and ``model-seed<N>.pt2`` (``torch.export``) for each seed, ``metrics.json``, and
+``manifest.json`` last. The same inputs and configuration find the finished folder and return at once; an
+interrupted training continues from its checkpoints.
 """
 
 from __future__ import annotations
@@ -222,6 +222,8 @@ def _write_model(out: Location, job: Job, outcome: Outcome) -> list[ShardRecord]
     records = [_write(out, f"model-seed{job.seed}.safetensors", save(tensors, metadata=metadata))]
     if outcome.onnx is not None:
         records.append(_write(out, f"model-seed{job.seed}.onnx", outcome.onnx))
+    if outcome.program is not None:
+        records.append(_write(out, f"model-seed{job.seed}.pt2", outcome.program))
     return records
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import client, client_crash
+from benchmarks import client, client_audit, client_crash
 from ecos_core.errors import InputError
 
 pytestmark = pytest.mark.integration
@@ -42,6 +42,19 @@ def test_a_planted_fault_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     home = client.make_home(tmp_path / "home", client.points(300, client.DIMENSION))
     crash = client_crash.crash_at(home.path, client.request(0, 50.0), client.token_of(home), 99)
     assert "an answer left that was not spent" in crash.faults
+
+
+@pytest.mark.parametrize("fault", client_audit.TRAPS)
+def test_a_planted_fault_changes_what_a_requester_gets(fault: str) -> None:
+    """Too few answers to bound epsilon by, enough to see that the fault is in the client (to five deviations)."""
+    trap = client_audit.TRAPS[fault]
+    with trap.plant():
+        answers = client_audit.ask_one_home(present=True, sigma=1.0, trials=100, repeats=2)
+    first, second = answers.T
+    assert (first != second).any() == (fault == "memo ignored")
+    assert (answers.dtype.kind == "f") == (fault == "float noise")
+    assert (first.std() < 0.75) == (fault == "sigma halved")
+    assert (first.mean() > 1.5) == (fault == "one vote counted twice")
 
 
 def test_every_figure_is_within_its_bar_or_a_timing() -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,13 @@ def merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
             merge(into[name], value)
         else:
             into[name] = value
+
+
+def once(when: datetime, slug: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """A schedule that fires once, as the API takes it."""
+    rule = f"DTSTART:{when:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=DAILY;COUNT=1"
+    schedule = {"rrule": rule, "timezone": "UTC"}
+    return {"schedule": schedule, "active": True, "parameters": parameters, "slug": slug}
 
 
 def kill(process: int) -> None:

@@ -4,6 +4,7 @@ approval, a killed server, a dead worker, labels that come back.
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 from ecos_cli.local_services import free_port
 from ecos_core import __version__
 from tests.flows.prefect_support import artifacts_of, wait_for
-from tests.integration.deployed import SERVER_SETTINGS, Site, setting
+from tests.integration.deployed import SERVER_SETTINGS, Site, kill, once, setting
 from tests.tiny_support import change_policy, client_process
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -58,6 +59,15 @@ def site(tiny_lake: Path, client_home: Path, tmp_path_factory: pytest.TempPathFa
         site.deployments = registered(site)
         site.start_worker()
         yield site
+
+
+@pytest.fixture(scope="module")
+def selection(site: Site) -> Path:
+    """The latest of the selections; where no test before has made one, by a run that asks nobody."""
+    latest = site.out / "selections" / "LATEST"
+    if not latest.exists():
+        site.ended(site.start(ON_DEMAND, **SMALL, sampler="random"))
+    return latest
 
 
 def registered(site: Site) -> dict[str, dict[str, Any]]:
@@ -160,14 +170,8 @@ def test_of_two_scheduled_runs_that_overlap_one_runs(site: Site) -> None:
     place = f"deployments/{site.deployments[WEEKLY]['id']}/schedules"
     soon = datetime.now(UTC) + timedelta(seconds=3)
     parameters = site.parameters(WEEKLY, **SMALL, privacy={"epsilon": 0.21})
-    once = [
-        {
-            "schedule": {"rrule": f"DTSTART:{when:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=DAILY;COUNT=1", "timezone": "UTC"},
-            "active": True, "parameters": parameters, "slug": f"once-{number}",
-        }
-        for number, when in enumerate([soon, soon + timedelta(seconds=1)])
-    ]  # fmt: skip
-    added = site.ask("POST", place, json=once)
+    times = [once(soon + timedelta(seconds=late), f"once-{late}", parameters) for late in (0, 1)]
+    added = site.ask("POST", place, json=times)
     wanted = {
         "deployments": {"id": {"any_": [site.deployments[WEEKLY]["id"]]}},
         "flow_runs": {"expected_start_time": {"before_": (soon + timedelta(minutes=1)).isoformat()}},
@@ -205,3 +209,72 @@ def test_a_person_is_asked_above_the_threshold_and_may_refuse(site: Site) -> Non
         "A person refused the cost; no privacy was spent.",
     )
     assert site.client.spent == before
+
+
+def test_a_killed_server_costs_no_work_and_no_privacy(site: Site, selection: Path) -> None:
+    """One run waits for a person, one for labels, one is in the middle of its question to the client.
+
+    The runs that go on publish newer selections; the hand-off keeps the one that it gave.
+    """
+    assert selection.exists()
+    handed_out = site.start(TO_LABELLERS, format="csv", label_set=[str(digit) for digit in range(10)])
+    to_approve = site.start(ON_DEMAND, **SMALL, privacy={"epsilon": 0.41})
+    for run in (handed_out, to_approve):
+        assert site.wait(run)["state"]["name"] == "Suspended", run
+    before = site.client.spent["events"]
+    busy = site.start(ON_DEMAND, **SMALL, privacy={"epsilon": 0.22})
+    wait_for(lambda: site.client.spent["events"] == before + 1, 120)
+    site.kill_server()
+    bring_labels(site, 5, told=False)
+    site.start_server()
+    site.ended(busy)
+    answer_the_question(site, to_approve, approve=True)
+    bring_labels(site, 20, told=True)
+    assert site.wait(to_approve, states={"COMPLETED", "FAILED", "CRASHED"})["state"]["type"] == "COMPLETED"
+    assert site.wait(handed_out, states={"COMPLETED", "FAILED", "CRASHED"})["state"]["type"] == "COMPLETED"
+    assert site.client.spent["events"] == before + 2
+
+
+def bring_labels(site: Site, count: int, *, told: bool) -> None:
+    """Label the first images and import them; ``told``: the run that waits must hear of it."""
+    batch, returned = site.out / "hand-off", site.home / f"returned-{count}.csv"
+    with (batch / "tasks.csv").open() as file:
+        samples = [row["sample_id"] for row in csv.DictReader(file)][:count]
+    returned.write_text("sample_id,label\n" + "".join(f"{sample},3\n" for sample in samples))
+    done = site.ecos("handoff", "import", batch, returned, "--labels", site.out / "labels", "--json")
+    assert done.returncode == 0, done.stderr
+    told_of = json.loads(done.stdout)
+    assert told_of["labelled"] == count and told_of["resumed_runs"] == int(told)
+    assert told or "did not answer" in done.stderr
+
+
+def test_a_dead_worker_s_run_is_marked_and_run_again_for_nothing(site: Site) -> None:
+    automation = automation_of(site, ON_DEMAND)
+    set_patience(site, automation, 20)
+    before = site.client.spent["events"]
+    question: dict[str, Any] = {**SMALL, "privacy": {"epsilon": 0.23}}
+    dead = site.start(ON_DEMAND, **question)
+    wait_for(lambda: site.client.spent["events"] == before + 1, 120)
+    assert site.worker is not None
+    for process in (site.worker.process.pid, site.process_of(dead)):
+        kill(process)
+    state = site.ended(dead, "CRASHED")["state"]
+    assert state["message"] == "The worker stopped sending heartbeats."
+    set_patience(site, automation, automation["trigger"]["within"])
+    site.start_worker()
+    again = site.start(ON_DEMAND, **question)
+    site.ended(again)
+    assert site.client.spent["events"] == before + 1
+
+
+def automation_of(site: Site, deployment: str) -> dict[str, Any]:
+    found = site.ask("POST", "automations/filter", json={})
+    return next(one for one in found if one["name"].endswith(deployment))
+
+
+def set_patience(site: Site, automation: dict[str, Any], seconds: float) -> None:
+    """How long a run may be silent."""
+    names = ("name", "description", "enabled", "tags", "trigger", "actions")
+    wanted = json.loads(json.dumps({name: automation[name] for name in names}))
+    wanted["trigger"]["within"] = seconds
+    site.ask("PUT", f"automations/{automation['id']}", json=wanted)

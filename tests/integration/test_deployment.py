@@ -1,5 +1,5 @@
-"""The deployment, by hand: PostgreSQL behind Prefect and MLflow, an S3 store, a worker; restart, backup,
-restore."""
+"""The deployment, by hand: PostgreSQL behind Prefect and MLflow, an S3 store with the lake, workers, a client;
+`ecos deploy`, scheduled runs, restart, backup, restore."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,15 @@ import httpx
 import pytest
 
 from ecos_cli.local_services import Service, free_port
+from tests.flows.prefect_support import wait_for
 from tests.integration import topology
+from tests.integration.deployed import ENDED, merge, once
 from tests.integration.topology import Database
+from tests.tiny_support import CLUSTERS, IMAGE_SIZE, ServedClient, TinyImages
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
-FLOW = """
-import mlflow
-from prefect import flow
-
-@flow(name="probe")
-def probe(number: int = 1):
-    with mlflow.start_run(run_name="probe") as run:
-        mlflow.log_metric("number", number)
-        mlflow.log_text("kept in the object store", "note.txt")
-    return run.info.run_id
-"""
+LAKE = f"s3://{topology.BUCKET}/lake"
 
 
 @dataclass
@@ -90,71 +84,94 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield Stack(folder, database, store, mlflow, free_port())
 
 
-def run_flow(stack: Stack, folder: Path) -> str:
-    """Deploy a flow to a pool with a schedule of seconds, let a worker run it, and return the flow run's
-    id."""
-    (folder / "probe.py").write_text(FLOW)
-    pool = {"name": "ecos-cpu", "type": "process", "base_job_template": _process_template()}
-    if not any(found["name"] == "ecos-cpu" for found in stack.ask("POST", "/work_pools/filter", json={})):
-        stack.ask("POST", "/work_pools/", json=pool)
-    flow = stack.ask("POST", "/flows/", json={"name": "probe"})
-    schedule = {"schedule": {"interval": 5.0, "anchor_date": "2026-01-01T00:00:00Z"}, "active": True}
-    deployment = {
-        "name": "every few seconds", "flow_id": flow["id"], "work_pool_name": "ecos-cpu",
-        "entrypoint": "probe.py:probe", "path": str(folder),
-        "parameters": {"number": 7}, "schedules": [schedule],
-        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}],
-        "enforce_parameter_schema": False,
-    }  # fmt: skip
-    made = stack.ask("POST", "/deployments/", json=deployment)
+def deploy(stack: Stack, client: ServedClient) -> dict[str, str]:
+    """`ecos deploy` with everything in the object store; each deployment's id."""
+    environment = {**os.environ, **topology.programs(stack.folder / "home-deploy"), **stack.environment}
+    done = subprocess.run(
+        [
+            topology.DEPLOYMENTS / "run.sh", "deploy", "--lake", LAKE, "--client", client.url, "--token-file",
+            client.token_file, "--out", f"s3://{topology.BUCKET}/runs", "--tracking", stack.mlflow.url, "--json",
+        ],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {one["name"]: one["id"] for one in stack.ask("POST", "/deployments/filter", json={})}
+
+
+def worker(stack: Stack, pool: str) -> AbstractContextManager[Service]:
     port = free_port()
-    worker = topology.service(
-        "worker", "ecos-cpu", url=f"http://127.0.0.1:{port}", health="/health", folder=stack.folder,
+    folder = stack.folder / pool
+    folder.mkdir(exist_ok=True)
+    return topology.service(
+        "worker", pool, url=f"http://127.0.0.1:{port}", health="/health", folder=folder,
         environment={**stack.environment, "PREFECT_WORKER_WEBSERVER_PORT": str(port)},
     )  # fmt: skip
-    with worker:
-        wanted = {
-            "deployments": {"id": {"any_": [made["id"]]}},
-            "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
-        }
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            done = stack.ask("POST", "/flow_runs/filter", json=wanted)
-            if done:
-                stack.ask("PATCH", f"/deployments/{made['id']}", json={"paused": True})
-                assert done[0]["auto_scheduled"]
-                return str(done[0]["id"])
-            time.sleep(1)
-    found = stack.ask("POST", "/flow_runs/filter", json={})
-    states = [(run["name"], run["state"]["type"], run["state"]["message"]) for run in found[:5]]
-    logs = [(stack.folder / f"{name}.log").read_text()[-1500:] for name in ("worker", "prefect-server")]
-    raise AssertionError("\n".join([str(states), *logs]))
 
 
-def _process_template() -> dict[str, Any]:
-    from prefect.workers.process import ProcessWorker
+def by_schedule(stack: Stack, deployment: str, changes: dict[str, Any]) -> str:
+    """The id of a run that the server starts by itself, once it is complete."""
+    parameters = stack.ask("GET", f"/deployments/{deployment}")["parameters"]
+    merge(parameters["config"], changes)
+    soon = datetime.now(UTC) + timedelta(seconds=15)  # the server looks every five for what is due
+    schedules = [once(soon, "once", parameters)]
+    stack.ask("PATCH", f"/deployments/{deployment}", json={"schedules": schedules})
+    wanted = {
+        "deployments": {"id": {"any_": [deployment]}},
+        "flow_runs": {"expected_start_time": {"before_": (soon + timedelta(seconds=1)).isoformat()}},
+    }
 
-    return ProcessWorker.get_default_base_job_template()
+    def ended() -> dict[str, Any] | None:
+        found = stack.ask("POST", "/flow_runs/filter", json=wanted)
+        return found[0] if found and found[0]["state"]["type"] in ENDED else None
+
+    run = wait_for(ended, 300)
+    told = "\n".join(log.read_text()[-2000:] for log in stack.folder.glob("*/worker.log"))
+    assert run["state"]["type"] == "COMPLETED" and run["auto_scheduled"], f"{run['state']}\n{told}"
+    return str(run["id"])
 
 
-def test_a_scheduled_run_survives_a_killed_server_and_a_restore(stack: Stack, tmp_path: Path) -> None:
-    log = stack.folder / "backups"
+def test_a_night_and_a_week_by_schedule_survive_a_killed_server_and_a_restore(
+    stack: Stack,
+    tiny_images: TinyImages,
+    client: ServedClient,
+    record_testsuite_property: Callable[[str, object], None],
+) -> None:
+    """The lake, the selection and MLflow's artefacts in the object store, the rest in PostgreSQL."""
+    before = client.spent["events"]
     with topology.prefect_server(stack.database, stack.folder, stack.port) as server:
-        assert httpx.post(f"{stack.api}/flows/filter", json={}).status_code == 401, (
-            "it must ask for a password"
+        refused = httpx.post(f"{stack.api}/flows/filter", json={}, timeout=30)
+        assert refused.status_code == 401, "it must ask for a password"
+        began = time.monotonic()
+        deployments = deploy(stack, client)
+        with worker(stack, "ecos-gpu"), worker(stack, "ecos-cpu"):
+            source = {"path": str(tiny_images.lake), "licence": "CC0-1.0"}
+            small = {"sources": [source], "clusters": CLUSTERS, "extractor": {"image_size": IMAGE_SIZE}}
+            night = by_schedule(stack, deployments["nightly"], small)
+            week = by_schedule(stack, deployments["weekly"], {"budget": 20, "privacy": {"epsilon": 0.19}})
+        record_testsuite_property(
+            "seconds from ecos deploy to the end of both runs", round(time.monotonic() - began)
         )
-        run_id = run_flow(stack, tmp_path)
-        assert mlflow_note(stack) == "kept in the object store"
+        assert client.spent["events"] == before + 1
+        assert {"ingest", "index"} <= artifacts(stack, night)
+        assert {"scores", "quotas", "montage", "picks", "privacy-account", "mlflow-run"} <= artifacts(
+            stack, week
+        )
+        assert kept_in_the_object_store(stack) == 20
         os.killpg(server.process.pid, 9)
     with topology.prefect_server(stack.database, stack.folder, stack.port):
-        assert stack.ask("GET", f"/flow_runs/{run_id}")["state"]["type"] == "COMPLETED"
-    backup = stack.database.run(topology.DEPLOYMENTS / "backup.sh", log).strip()
+        assert stack.ask("GET", f"/flow_runs/{week}")["state"]["type"] == "COMPLETED"
+    backup = stack.database.run(topology.DEPLOYMENTS / "backup.sh", stack.folder / "backups").strip()
     stack.database.run("psql", "-d", "prefect", "-c", "DELETE FROM flow_run")
     stack.database.run("psql", "-d", "mlflow", "-c", "UPDATE metrics SET value = -1")
     stack.database.run(topology.DEPLOYMENTS / "restore.sh", backup)
-    assert mlflow_metric(stack) == 7
+    assert logged(stack).data.metrics["selected"] == 20
     with topology.prefect_server(stack.database, stack.folder, stack.port):
-        assert stack.ask("GET", f"/flow_runs/{run_id}")["state"]["type"] == "COMPLETED"
+        assert stack.ask("GET", f"/flow_runs/{week}")["state"]["type"] == "COMPLETED"
+
+
+def artifacts(stack: Stack, run: str) -> set[str]:
+    wanted = {"artifacts": {"flow_run_id": {"any_": [run]}}}
+    return {one["key"] for one in stack.ask("POST", "/artifacts/filter", json=wanted)}
 
 
 def test_passwords_rotate(stack: Stack) -> None:
@@ -182,27 +199,31 @@ async def _can_log_in(stack: Stack, password: str) -> bool:
     return True
 
 
-def mlflow_note(stack: Stack) -> str:
-    """The text the flow logged, read back through MLflow from the object store, and seen there itself."""
+def logged(stack: Stack) -> Any:
+    """The MLflow run of the week's selection."""
+    import mlflow
+
+    tracked = mlflow.MlflowClient(stack.mlflow.url)
+    experiment = tracked.get_experiment_by_name("ecos")
+    assert experiment is not None
+    return tracked.search_runs([experiment.experiment_id])[0]
+
+
+def kept_in_the_object_store(stack: Stack) -> int:
+    """Images of the selection, read back through MLflow; its files, the lake's and the runs' are seen in the store."""
     import boto3
     import mlflow
 
-    client = mlflow.MlflowClient(stack.mlflow.url)
-    run = client.search_runs(["0"])[0]
     store = boto3.client(
         "s3", endpoint_url=stack.store.url, aws_access_key_id="ecos", aws_secret_access_key="x",
         region_name="us-east-1",
     )  # fmt: skip
     keys = [item["Key"] for item in store.list_objects_v2(Bucket=topology.BUCKET)["Contents"]]
-    assert any(key.startswith("mlflow/") and key.endswith("note.txt") for key in keys)
+    for folder, name in {"mlflow": "manifest.json", "lake": "manifest.json", "runs": "LATEST"}.items():
+        assert any(key.startswith(f"{folder}/") and key.endswith(name) for key in keys), f"{folder}/…/{name}"
     mlflow.set_tracking_uri(stack.mlflow.url)
-    return mlflow.artifacts.load_text(f"{run.info.artifact_uri}/note.txt")
-
-
-def mlflow_metric(stack: Stack) -> float:
-    import mlflow
-
-    return float(mlflow.MlflowClient(stack.mlflow.url).search_runs(["0"])[0].data.metrics["number"])
+    manifest = mlflow.artifacts.load_dict(f"{logged(stack).info.artifact_uri}/selection/manifest.json")
+    return int(manifest["summary"]["samples"])
 
 
 @pytest.mark.parametrize("name", ["", "unknown", "prefect-server", "worker"])

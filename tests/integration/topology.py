@@ -125,18 +125,23 @@ def object_store(folder: Path) -> contextlib.AbstractContextManager[Service]:
     )
 
 
-def service(
-    name: str, *arguments: str, url: str, health: str, folder: Path, environment: Mapping[str, str]
-) -> contextlib.AbstractContextManager[Service]:
-    """A service by ``deployments/run.sh``, with the programs of this environment and a home of its own."""
-    home = folder / f"home-{name}"
+def programs(home: Path) -> dict[str, str]:
+    """An environment with the programs of this one and a home of its own."""
     home.mkdir(parents=True, exist_ok=True)
-    own = {
+    return {
         "HOME": str(home),
         "PREFECT_HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+        "OMP_NUM_THREADS": "1",
     }
+
+
+def service(
+    name: str, *arguments: str, url: str, health: str, folder: Path, environment: Mapping[str, str]
+) -> contextlib.AbstractContextManager[Service]:
+    """A service by ``deployments/run.sh``, with the programs of this environment and a home of its own."""
+    own = programs(folder / f"home-{name}")
     return running(
         name,
         [str(DEPLOYMENTS / "run.sh"), name, *arguments],

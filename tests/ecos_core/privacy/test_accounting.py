@@ -142,6 +142,19 @@ def test_the_discrete_noise_costs_more_than_the_continuous_formula_says() -> Non
     assert all(-1e-4 < gap(sigma) < 0.0017 for sigma in (5, 10, 40))
 
 
+@pytest.mark.parametrize("sigma", [1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.12, 8.0, 20.0])
+def test_the_accountants_agree_within_the_stated_rule(sigma: float) -> None:
+    """docs/privacy.md: 0.1 % + 0.15 / sigma^2 of the exact figure, and 1e-5, for delta up to 1e-3."""
+    for delta in (1e-9, 1e-7, 1e-5, 1e-3):
+        for square, count in ((1, 1), (1, 20), (2, 1), (3, 5)):
+            events = [GaussianEvent(sigma, math.sqrt(square), ADD_REMOVE, count=count)]
+            exact = epsilon_exact(events, delta)
+            allowed = (0.001 + 0.15 / sigma**2) * exact + 1e-5
+            assert abs(epsilon_autodp(events, delta) - exact) <= allowed
+            low, high = accounting.expected_autodp(events, exact, delta)
+            assert (low, high) == pytest.approx((exact - allowed, exact + allowed))
+
+
 # Against each other and against an independent witness.
 
 

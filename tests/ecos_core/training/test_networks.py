@@ -64,6 +64,26 @@ def test_the_student_is_smaller_than_its_teacher_and_learns(world, tmp_path):
     assert figures["teacher_accuracy"] > 0.7
     assert result.metrics["accuracy_mean"] > 0.5
     assert (Location.of(world.lake) / "teachers").names()
+    assert max(figures["onnx_difference"], figures["program_difference"]) < 1e-4
+    written = [shard.name for shard in result.manifest.shards]
+    assert {"model-seed1.onnx", "model-seed1.pt2"} <= set(written)
+
+
+def test_an_export_of_other_weights_is_refused():
+    import torch
+
+    from ecos_core.training.export import ExportDiffers, network_to_onnx, parity
+    from ecos_core.training.network import add_head, build_student
+
+    torch.manual_seed(0)
+    network = add_head(build_student("lite0_trimmed", 32), 112, None, 3).eval()
+    onnx = network_to_onnx(network, 32, ("a", "b", "c"))
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
+    assert parity(network, pixels, onnx=onnx)["onnx_difference"] < 1e-4
+    with torch.no_grad():
+        network[1].bias[0] += 1.0
+    with pytest.raises(ExportDiffers, match="onnx model's probabilities differ"):
+        parity(network, pixels, onnx=onnx)
 
 
 def test_the_exported_program_agrees_with_the_network():
