@@ -7,7 +7,6 @@ HTTP service on a socket. The peer of the scoring is FAISS's exact index, where 
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
 import threading
 import time
@@ -72,17 +71,17 @@ def scoring(quick: bool) -> Iterator[Row]:
     """100,000 private features x 1,000 centroids x 128, against FAISS's exact search in float32."""
     records = 20_000 if quick else 100_000
     features, centroids = points(records, 128), points(1000, 128, seed=1)
-    ours = median_s(lambda: clean_histogram(coverage_votes(features, centroids), 1000))
-    detail = ""
+    ours, busy = best_s(lambda: clean_histogram(coverage_votes(features, centroids), 1000))
+    detail = f"best of 5, {busy:.2f} s of CPU"
     try:
         import faiss
 
         index = faiss.IndexFlatL2(128)
         index.add(centroids)
-        peer = median_s(lambda: index.search(features, 1))
-        detail = f"faiss IndexFlatL2 {peer:.3f} s, ratio {ours / peer:.2f}"
+        peer, peer_busy = best_s(lambda: index.search(features, 1))
+        detail += f"; faiss IndexFlatL2 {peer:.3f} s, {peer_busy:.2f} s of CPU, ratio {ours / peer:.2f}"
     except ImportError:
-        detail = "faiss is not installed: no peer"
+        detail += "; faiss is not installed: no peer"
     yield row(f"score {records:,} x 1,000 x 128 (s)", ours, 1.0, ours < 1.0, detail)
 
 
@@ -235,8 +234,14 @@ def http_of(home: Home, url: str) -> httpx.Client:
     return httpx.Client(base_url=url, headers={"authorization": f"Bearer {token_of(home)}"}, trust_env=False)
 
 
-def median_s(work: Callable[[], Any], repeats: int = 5) -> float:
-    return statistics.median(timed(work) for _ in range(repeats))
+def best_s(work: Callable[[], Any], repeats: int = 5) -> tuple[float, float]:
+    """Least wall seconds, since other programs only ever add, and least CPU seconds over all threads."""
+    walls, busy = [], []
+    for _ in range(repeats):
+        began = time.process_time()
+        walls.append(timed(work))
+        busy.append(time.process_time() - began)
+    return min(walls), min(busy)
 
 
 timed, row = privacy.timed, privacy.row

@@ -1,4 +1,4 @@
-"""Put stored results into the pages of ``PAGES``:  python -m benchmarks.publish
+"""Put stored results into the pages of docs/ that show them:  python -m benchmarks.publish
 
 Every table of these pages stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` and is made here from
 ``benchmarks/results``; a test checks that none was edited by hand.
@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 OTHER_PAGE = ROOT / "docs" / "other-data.md"
 FEATURES_PAGE = ROOT / "docs" / "features.md"
-PAGES = (PAGE, OTHER_PAGE, FEATURES_PAGE)
+SPEED_PAGE = ROOT / "docs" / "speed.md"
+CLIENT_PAGE = ROOT / "docs" / "client.md"
+PAGES = (PAGE, OTHER_PAGE, FEATURES_PAGE, SPEED_PAGE, CLIENT_PAGE)
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -75,11 +77,23 @@ def compression_costs(_: str) -> str:
 
 
 def tuned(name: str) -> str:
-    """Accuracy of the trained network and of the linear probe on the same picks, by client."""
+    """Accuracy of the trained network and of the linear probe on the same picks, by client; no deviation of one
+    seed."""
     lines = ["| picks of | budget | client | trained | linear probe | seeds |", "| --- " * 6 + "|"]
     for row in stored(name)["rows"]:
-        cells = [NAMES[row["sampler"]], f"{row['budget']:,}", row["client"], _figure(row)]
+        figure = _figure(row) if len(row["seeds"]) > 1 else f"{100 * row['accuracy_mean']:.1f}"
+        cells = [NAMES[row["sampler"]], f"{row['budget']:,}", row["client"], figure]
         cells += [f"{100 * row['probe_accuracy']:.1f}", ", ".join(map(str, row["seeds"]))]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def correlations(name: str) -> str:
+    """Rank correlation of KL reduction and accuracy, by pool and budget."""
+    lines = ["| pool | budget | correlation | 95 % interval | splits |", "| --- " * 5 + "|"]
+    for row in stored(name)["rows"]:
+        interval = f"{row['low']:.2f} to {row['high']:.2f}"
+        cells = [row["pool"], f"{row['budget']:,}", f"{row['correlation']:.2f}", interval, str(row["splits"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -172,6 +186,50 @@ def plot_client_labels(path: Path) -> None:
     pyplot.close(figure)
 
 
+SPEED = {
+    "name": "what",
+    "ours_s": "seconds",
+    "wall_s": "seconds",
+    "peer": "peer",
+    "peer_s": "its seconds",
+    "ratio": "ratio",
+    "inertia_ratio": "inertia",
+    "fit_s": "fit",
+    "assign_s": "assign",
+    "cluster_s": "cluster",
+    "score_s": "score",
+    "choose_s": "choose",
+    "select_s": "choose",
+    "prefect_share": "Prefect's share",
+    "bar": "bar",
+    "device": "device",
+}
+
+
+def speed(name: str) -> str:
+    """What was timed, its peer, the ratio and the bar; only the columns that a row fills."""
+    rows = stored(name)["rows"]
+    keys = [key for key in SPEED if any(key in row for row in rows)]
+    lines = ["| " + " | ".join(SPEED[key] for key in keys) + " |", "| --- " * len(keys) + "|"]
+    for row in rows:
+        cells = (row.get(key, "") for key in keys)
+        lines.append(
+            "| "
+            + " | ".join(f"{c:.3g}" if isinstance(c, float) else "" if c is None else str(c) for c in cells)
+            + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def bars(name: str) -> str:
+    """Each figure beside its bar, and what was looked at; a missed one says so."""
+    lines = ["| figure | measured | bar | met | more |", "| --- " * 5 + "|"]
+    for row in stored(name)["rows"]:
+        met = "yes" if row["ok"] else "**no**"
+        lines.append(f"| {row['name']} | {row['ours']:,.4g} | {row['bar']:,.4g} | {met} | {row['detail']} |")
+    return "\n".join(lines) + "\n"
+
+
 def _by_client(name: str, keys: tuple[str, ...]) -> str:
     rows = stored(name)["rows"]
     clients = list(dict.fromkeys(row["client"] for row in rows))
@@ -191,6 +249,7 @@ def _figure(row: dict[str, Any]) -> str:
 
 
 SECTIONS: dict[str, Callable[[str], str]] = {
+    "client": bars,
     "pacs_128": accuracy_table,
     "pacs_128 headlines": lambda _: headlines("pacs_128"),
     "digits": accuracy_table,
@@ -199,7 +258,10 @@ SECTIONS: dict[str, Callable[[str], str]] = {
     "compression": compression,
     "compression costs": compression_costs,
     "fine_tune": tuned,
+    "fixmatch": tuned,
+    "proximity": correlations,
     "text": accuracy_table,
+    **dict.fromkeys(("k_center", "kmeans", "assign", "pipeline", "orchestration", "gpu_checks"), speed),
     "text headlines": lambda _: headlines("text"),
     "tabular": accuracy_table,
     "tabular headlines": lambda _: headlines("tabular"),

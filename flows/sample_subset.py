@@ -13,7 +13,13 @@ from ecos_core.errors import InputError
 from ecos_core.stages.selecting import needs_scores
 from flows.approval import may_spend
 from tasks.indexing import resolve_clustering
-from tasks.sampling import check_before_asking, log_selection, publish_selection, select_subset
+from tasks.sampling import (
+    check_before_asking,
+    log_selection,
+    publish_selection,
+    select_subset,
+    tell_what_happened,
+)
 from tasks.scoring import score_with_client
 from tasks.tracking import check_tracking
 
@@ -58,4 +64,5 @@ def sample_subset(config: SampleConfig) -> dict[str, Any] | State[Any]:
     )
     publish_selection(config.lake, selected["selection"], config.out, scored["privacy"] if scored else None)
     log_selection(config, selected, scored)
+    tell_what_happened(config, selected, scored)
     return {**selected, "clustering": clustering, "privacy": scored["privacy"] if scored else None}

@@ -21,7 +21,7 @@ from ecos_core.sampling.config import SamplerConfig
 from ecos_core.sampling.store import read_selection
 from ecos_core.stages.selecting import Choice, check_choice, check_folder, publish_latest, select
 from ecos_core.storage import Location
-from tasks.artifacts import show_link, show_picture, show_table
+from tasks.artifacts import show_link, show_picture, show_table, show_text
 from tasks.progress import PrefectProgress
 from tasks.tracking import privacy_metrics, run_address, tracked_run
 
@@ -101,6 +101,25 @@ def publish_selection(lake: str, selection: str, out: str, account: dict[str, An
         [{"reason": reason, "images": count} for reason, count in reasons.items()],
         f"Selection {selection}",
     )
+
+
+def tell_what_happened(config: SampleConfig, selected: dict[str, Any], scored: dict[str, Any] | None) -> None:
+    """The run in three sentences, the first thing on its page."""
+    told = [
+        f"**{selected['selected']:,} images** of `{config.lake}` were chosen by *{config.sampler}*: "
+        f"`{selected['selection']}`."
+    ]
+    if scored is not None:
+        account = scored["privacy"]
+        limit = account.get("epsilon_limit")
+        told.append(
+            f"The client answered at **epsilon {account['epsilon_release']:.4g}**; its data has paid "
+            f"{account['epsilon']:.4g}{f' of {limit:.4g}' if limit is not None else ''} in all."
+        )
+    told.append(
+        "Below: its noised answer, what was asked of each cluster, the first picks, and why each was picked."
+    )
+    show_text("what-happened", "\n\n".join(told), "What happened")
 
 
 @task(name="log selection", cache_policy=NO_CACHE)

@@ -20,8 +20,9 @@ import httpx
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from prefect import task
+from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
+from prefect.utilities.urls import url_for
 
 from ecos_core.config import TrackingConfig
 from ecos_core.errors import InputError
@@ -85,6 +86,7 @@ def tracked_run(
     root = Path(os.environ["ECOS_MLFLOW_ARTIFACTS"]) if "ECOS_MLFLOW_ARTIFACTS" in os.environ else None
     experiment = experiment_id(client, config.experiment, root)
     labels = {"mlflow.runName": name, **({"mlflow.parentRunId": parent} if parent else {}), **(tags or {})}
+    labels.update(way_back())
     created = client.create_run(experiment, tags=labels, run_name=name)
     run = Run(client, created.info.run_id, experiment)
     try:
@@ -93,6 +95,16 @@ def tracked_run(
         client.set_terminated(run.id, "FAILED")
         raise
     client.set_terminated(run.id, "FINISHED")
+
+
+def way_back() -> dict[str, str]:
+    """Tags that name the Prefect run, the second as the description that MLflow's page shows; none outside of one."""
+    run = runtime.flow_run.id
+    address = url_for("flow-run", obj_id=run) if run else None
+    if not address:
+        return {}
+    note = f"Made by the Prefect run [{runtime.flow_run.name}]({address})."
+    return {"ecos.prefect_run": address, "mlflow.note.content": note}
 
 
 class Run:

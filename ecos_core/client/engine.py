@@ -100,7 +100,7 @@ class Engine:
             delta=self._ledger.delta,
             epsilon_spent=protocol.finite(closest.epsilon_spent),
             epsilon_limit=closest.epsilon_limit,
-            approval=self.policy.approval,
+            approval=self.policy.approval_of(requester),
             participant=participant(self._key),
         )
 
@@ -189,7 +189,7 @@ class Engine:
 
     def _check_approved(self, task: Task, key: str, requester: str) -> None:
         """Under manual approval, note the request down for the owner unless it was approved."""
-        if self.policy.approval == "automatic" or self._approvals.is_approved(key):
+        if self.policy.approval_of(requester) == "automatic" or self._approvals.is_approved(key):
             return
         self._approvals.ask(key, self.describe(task, requester))
         raise WaitingForApprovalError(key)
@@ -197,7 +197,7 @@ class Engine:
     def preview(self, message: bytes, requester: str) -> dict[str, Any]:
         """What a request would do and cost: ``describe``, and its outcome. Nothing is spent or written."""
         described = self.describe(self.check(message, requester), requester)
-        if described["outcome"] == "answered" and self.policy.approval == "manual":
+        if described["outcome"] == "answered" and self.policy.approval_of(requester) == "manual":
             described["outcome"] = "waits for your approval, then answered"
         return described
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecos_core.client.connection import Connection
+from ecos_core.client.operations.histogram import whole_votes
 from ecos_core.client.protocol import Integers, Participant, Receipt
 from ecos_core.errors import EcosError, InputError, RemoteError
 from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency
@@ -119,8 +120,11 @@ def secure_sum_scores(
         dropped += missing
         if not missing:
             total = np.stack([masked for _, masked, _ in answered]).sum(axis=0, dtype=np.uint32)
+            counts = total.view(np.int32).astype(np.int64)
+            if adjacency == Adjacency.UNIT:
+                counts = whole_votes(counts)
             receipts = [receipt for _, _, receipt in answered]
-            return _released(total.view(np.int32).astype(np.int64), sigma, adjacency, 1.0, receipts, dropped)
+            return _released(counts, sigma, adjacency, 1.0, receipts, dropped)
         remaining = [connection for connection, _, _ in answered]
     raise RemoteError(f"a secure sum needs two clients; {_reasons(dropped)}", retryable=True)
 

@@ -19,6 +19,7 @@ from ecos_core.errors import InputError, PolicyError
 from ecos_core.storage import Location
 
 Operation = Literal["score", "label", "label-histogram", "evaluate", "aggregate", "moments"]
+Approval = Literal["automatic", "manual"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -44,7 +45,7 @@ class Policy(BaseModel):
     clusters_at_most: Annotated[int, Field(ge=1)] = 2000
     points_at_most: Annotated[int, Field(ge=1)] = 5000
     requests_per_minute: Annotated[int, Field(ge=1)] = 60
-    approval: Literal["automatic", "manual"] = "automatic"
+    approval: Approval | list[Name] = "automatic"
     peers: list[Key] = []
     honest_peers: Annotated[float, Field(gt=0, le=1)] = 0.5
     answer_after_seconds: Annotated[float, Field(ge=0, le=600)] = 0.5
@@ -58,6 +59,12 @@ class Policy(BaseModel):
         if self.stated_records is None:
             return self.clusters_at_most
         return max(1, min(self.clusters_at_most, int(self.clusters_per_record * self.stated_records)))
+
+    def approval_of(self, requester: str) -> Approval:
+        """Whether this requester's new requests wait for the owner."""
+        if isinstance(self.approval, list):
+            return "manual" if requester in self.approval else "automatic"
+        return self.approval
 
     def check_requester(self, requester: str, operation: str) -> None:
         """Raises PolicyError when this requester or this operation is not allowed."""
@@ -126,7 +133,7 @@ requesters: {requesters}
 operations: {operations}
 # What makes the features; requests for any other are refused. `ecos client extractor add` adds one.
 extractors: {extractors}
-# manual: every new request waits for `ecos client approve`.
+# manual: every new request waits for `ecos client approve`; a list of names: those requesters' do.
 approval: {approval}
 # For aggregate: the public keys of the other clients you sum with, and the share of all clients in a sum
 # that you trust to add their noise. The smaller the share, the more a sum costs you.
@@ -164,8 +171,9 @@ def write_policy(path: Path, policy: Policy) -> None:
     """Write a new, commented policy file."""
     fields = policy.model_dump()
     lists = {name: "[" + ", ".join(fields[name]) + "]" for name in ("operations", "extractors", "peers")}
-    if policy.requesters != "all":
-        lists["requesters"] = "[" + ", ".join(policy.requesters) + "]"
+    for name in ("requesters", "approval"):
+        if isinstance(fields[name], list):
+            lists[name] = "[" + ", ".join(fields[name]) + "]"
     blank = {name: "null" for name, value in fields.items() if value is None}
     path.write_text(TEMPLATE.format(**{**fields, **lists, **blank}))
 

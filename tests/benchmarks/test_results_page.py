@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.publish import FEATURES_PAGE, OTHER_PAGE, PAGE, RESULTS, fill, stored
+from benchmarks.publish import PAGES, RESULTS, fill, stored
 
 
 def averages(name, pool="id+ood"):
@@ -14,12 +14,10 @@ def averages(name, pool="id+ood"):
     }
 
 
-@pytest.mark.parametrize(
-    ("page", "table"), [(PAGE, "pacs_128"), (OTHER_PAGE, "tabular"), (FEATURES_PAGE, "float16")]
-)
-def test_no_number_of_the_page_differs_from_the_stored_results(page, table):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_number_of_the_page_differs_from_the_stored_results(page):
     text = page.read_text(encoding="utf-8")
-    assert f"<!-- begin {table} -->" in text
+    assert "<!-- begin " in text
     assert fill(text) == text
 
 
@@ -83,3 +81,15 @@ def test_stored_results_are_small_and_name_no_place_of_a_machine(name):
     assert len(text) < 1_000_000
     for root in ("/home/", "/tmp/"):
         assert root not in text
+
+
+def test_nearness_ranks_samplers_where_the_lake_holds_something_near_and_not_else():
+    rows = {(row["pool"], row["budget"]): row for row in stored("proximity")["rows"]}
+    for budget in (100, 300, 1000):
+        assert rows["id+ood", budget]["low"] > 0.5
+        assert rows["ood", budget]["low"] < 0 < rows["ood", budget]["high"]
+
+
+def test_fixmatch_beats_its_probe_for_every_client_of_its_table():
+    for row in stored("fixmatch")["rows"]:
+        assert row["accuracy_mean"] > row["probe_accuracy"] + 0.02

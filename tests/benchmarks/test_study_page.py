@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from benchmarks.denoising_study import summarise
-from benchmarks.study_page import PAGE, RESULTS, page, table
+from benchmarks.study_page import EARLIER, PAGE, RESULTS, page, stored, table
 
 
 def test_page_is_made_from_the_stored_results() -> None:
-    rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
-    assert PAGE.read_text(encoding="utf-8") == page(rows)
+    assert PAGE.read_text(encoding="utf-8") == page(stored(RESULTS), stored(EARLIER))
 
 
 def test_table_has_a_line_for_what_varies() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -18,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOYMENTS = ROOT / "deployments"
 COMPOSE = ["compose.yaml", "compose.gpu.yaml", "compose.client.yaml"]
 ONE_SHOT = {"make-bucket", "init"}
+FROM_OTHERS = {"postgres", "object-store"}
+STATELESS = {"mlflow"}
 UNITS = sorted((DEPLOYMENTS / "systemd").glob("*.service"))
 
 
@@ -56,6 +59,25 @@ def test_every_service_is_pinned_unprivileged_watched_and_kept_at_home(name: str
         for key, value in service.get("environment", {}).items():
             secret = re.search("PASSWORD|SECRET|TOKEN|AUTH", key) and not key.endswith("_FILE")
             assert not secret or "auth-host" in value, f"{title}: {key} belongs into a file"
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.client.yaml"])
+def test_what_services_name_is_declared_and_state_lies_in_a_volume(name: str) -> None:
+    declared = yaml.safe_load(interpolated(name))
+    used: set[str] = set()
+    for title, service in declared["services"].items():
+        assert "no-new-privileges:true" in service.get("security_opt", []) or title in FROM_OTHERS, title
+        assert service.get("read_only") or title in FROM_OTHERS, title
+        for other, condition in service.get("depends_on", {}).items():
+            done = "completed_successfully" if other in ONE_SHOT else "healthy"
+            assert condition == {"condition": f"service_{done}"} and other in declared["services"], title
+        sources = {volume.split(":")[0] for volume in service.get("volumes", [])}
+        used |= {source for source in sources if not source.startswith((".", "/"))}
+        check = service.get("healthcheck", {"test": ["CMD"], "interval": 1, "timeout": 1, "retries": 1})
+        assert check["test"][0] == "CMD" and {"interval", "timeout", "retries"} <= check.keys(), title
+    assert used == declared["volumes"].keys()
+    assert {secret["file"].split("/")[0] for secret in declared["secrets"].values()} == {"secrets"}
+    assert all(title in STATELESS | ONE_SHOT or one["volumes"] for title, one in declared["services"].items())
 
 
 def test_commands_are_ones_that_the_start_script_knows() -> None:
@@ -99,6 +121,19 @@ def test_units_are_confined_and_start_what_is_there(unit: Path) -> None:
     assert (ROOT / started[0].removeprefix("/opt/ecos/")).stat().st_mode & stat.S_IXUSR
     assert f"  {started[1]})" in (DEPLOYMENTS / "run.sh").read_text()
     assert not re.search(r"PASSWORD=|TOKEN=|SECRET=", unit.read_text())
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd on this machine")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    """As installed under /opt/ecos; a key that systemd does not know is told."""
+    units = []
+    for unit in UNITS:
+        name = unit.name.replace("@.", "@ecos-cpu.")
+        (tmp_path / name).write_text(unit.read_text().replace("/opt/ecos", str(ROOT)))
+        units.append(tmp_path / name)
+    verify = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *map(str, units)]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not done.stderr.strip(), done.stderr
 
 
 def test_the_dockerfile_copies_what_is_there_and_ends_unprivileged() -> None:

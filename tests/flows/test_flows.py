@@ -63,6 +63,7 @@ def test_a_sampling_leaves_its_picks_its_receipt_and_its_account(
     assert run.data.params["client.token_file"].endswith("token")
     names = {found.path for found in store.list_artifacts(run.info.run_id, "receipt")}
     assert names == {"receipt/manifest.json"}
+    assert f"/runs/flow-run/{sampled['run']})" in run.data.tags["mlflow.note.content"]
 
 
 def test_the_run_s_page_shows_scores_quotas_montage_account_and_picks(
@@ -70,6 +71,9 @@ def test_the_run_s_page_shows_scores_quotas_montage_account_and_picks(
 ) -> None:
     shown = artifacts_of(prefect_url, sampled["run"])
     assert {"scores", "quotas", "montage", "privacy-account", "picks"} <= set(shown)
+    told = shown["what-happened"]
+    assert told["task_run_id"] is None, "it stands above what the tasks show"
+    assert "**30 images**" in told["data"] and " of 50 in all" in told["data"]
     assert shown["scores"]["data"].startswith("data:image/png;base64,")
     assert 0 < len(shown["montage"]["data"]) < 1_000_000
     account = {row["quantity"]: row["value"] for row in json.loads(shown["privacy-account"]["data"])}

@@ -5,6 +5,9 @@ Each of N clients adds discrete Gaussian noise of sigma / sqrt(N). Sums of discr
 discrete Gaussian: for shares of 2 and more and up to 1000 clients they differ by less than 1e-12 (Kairouz,
 Liu, Steinke, ICML 2021). What a client is charged assumes only the noise of those it trusts: ``honest_peers``
 of all, itself included.
+
+Under ``unit`` votes and noise are in steps of 1 / UNIT_SCALE, and stay so until they are summed: only the sum has
+noise enough to be rounded. A cell's sum must stay below 2^31 votes, or steps.
 """
 
 from __future__ import annotations
@@ -15,7 +18,12 @@ from typing import Any
 import numpy as np
 
 from ecos_core.client.masks import check_participants, mask, participant
-from ecos_core.client.operations.histogram import Integers, noised_histogram, privacy_event
+from ecos_core.client.operations.histogram import (
+    Integers,
+    noised_histogram,
+    noised_unit_histogram,
+    privacy_event,
+)
 from ecos_core.client.operations.score import coverage_votes
 from ecos_core.client.operations.task import Context, Task, only_array
 from ecos_core.client.protocol import AggregateParameters, Arrays, Request, canonical_points, parse
@@ -29,8 +37,6 @@ def prepare(context: Context, header: dict[str, Any], arrays: Arrays) -> Task:
     asked = parse(AggregateParameters, header, "aggregate request")
     centroids = only_array(arrays, "centroids", "<f4")
     share, trusted = noise_share(asked.sigma, len(asked.participants), context.policy.honest_peers)
-    if asked.adjacency == "unit":
-        raise PolicyError("aggregate: not offered under 'unit' adjacency")
     context.policy.check_mechanism(trusted, asked.adjacency)
     if share < SMALLEST_SHARE:
         raise PolicyError(
@@ -47,7 +53,10 @@ def prepare(context: Context, header: dict[str, Any], arrays: Arrays) -> Task:
         def votes() -> Integers:
             return coverage_votes(held.features, points)
 
-        counts = noised_histogram(votes, len(points), share)
+        if asked.adjacency == "unit":
+            counts = noised_unit_histogram(votes, len(points), share, held.units)
+        else:
+            counts = noised_histogram(votes, len(points), share)
         return {"masked": counts.astype(np.uint32) + hidden}
 
     return Task(request, [privacy_event(trusted, asked.adjacency, 1.0)], answer)

@@ -45,9 +45,20 @@ def noised_histogram(
     if units is None:
         noise = discrete_gaussian_noise(cells, sigma)
         return noise + clean_histogram(votes(), cells, gamma)
+    return whole_votes(noised_unit_histogram(votes, cells, sigma, units, gamma))
+
+
+def noised_unit_histogram(
+    votes: Callable[[], Integers], cells: int, sigma: float, units: Integers, gamma: float = 1.0
+) -> Integers:
+    """What may be released under ``unit``, in steps of 1 / UNIT_SCALE: int64 [cells]."""
     noise = discrete_gaussian_noise(cells, sigma * UNIT_SCALE)
-    fine = noise + clean_unit_histogram(votes(), cells, units, gamma)
-    return np.floor_divide(fine + UNIT_SCALE // 2, UNIT_SCALE)
+    return noise + clean_unit_histogram(votes(), cells, units, gamma)
+
+
+def whole_votes(steps: Integers) -> Integers:
+    """Counts in steps of 1 / UNIT_SCALE, rounded to whole votes."""
+    return np.floor_divide(steps + UNIT_SCALE // 2, UNIT_SCALE)
 
 
 def clean_histogram(votes: Integers, cells: int, gamma: float = 1.0) -> Integers:

@@ -7,6 +7,7 @@ import pytest
 
 from ecos_core.client.home import Home
 from tests.client_support import make_home, serving
+from tests.s3_support import bucket, s3_endpoint  # noqa: F401 - fixtures
 
 
 @pytest.fixture

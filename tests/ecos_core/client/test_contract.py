@@ -1,10 +1,11 @@
-"""What every transport promises, over each of them: HTTP on a real socket, and a mailbox in a folder."""
+"""What every transport promises, over each of them: HTTP on a real socket, a mailbox in a folder, and one on S3."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +26,15 @@ CLASSES = ("cat", "dog")
 
 
 @contextmanager
-def working(home: Home) -> Iterator[str]:
-    """The mailbox worker of ``home`` in a thread; yields the mailbox's folder."""
-    place = home.path.parent / "mailbox"
+def working(home: Home, at: str = "") -> Iterator[str]:
+    """The mailbox worker of ``home`` in a thread; yields the mailbox's address, a folder unless given."""
+    place = at or str(home.path.parent / "mailbox")
     stop = threading.Event()
-    worker = MailboxWorker(Engine(home), str(place))
+    worker = MailboxWorker(Engine(home), place)
     thread = threading.Thread(target=worker.work, args=(stop.is_set, 0.02), daemon=True)
     thread.start()
     try:
-        yield str(place)
+        yield place
     finally:
         stop.set()
         thread.join(10)
@@ -42,9 +43,11 @@ def working(home: Home) -> Iterator[str]:
 Reach = Callable[[Home], object]
 
 
-@pytest.fixture(params=[serving, working], ids=["http", "mailbox"])
+@pytest.fixture(params=["http", "mailbox", "mailbox-s3"])
 def reach(request: pytest.FixtureRequest) -> Reach:
-    return request.param
+    if request.param == "mailbox-s3":
+        return partial(working, at=f"{request.getfixturevalue('bucket')}/site")
+    return serving if request.param == "http" else working
 
 
 @contextmanager
@@ -117,6 +120,19 @@ def test_the_owner_may_approve_each_request(tmp_path: Path) -> None:
     assert spent(home) == 1
 
 
+def test_only_the_requesters_named_wait_for_approval(reach: Reach, tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home", approval=["cautious"])
+    cautious = home.tokens.add("cautious")
+    with asking(reach, home) as connection:
+        assert connection.info().approval == "automatic"
+        connection.score(some_centroids(), sigma=6, fingerprint=FINGERPRINT)
+    with reach(home) as url, connect(url, cautious, timeout_s=0.5) as connection:
+        with pytest.raises((PolicyError, RemoteError), match="approval"):
+            connection.score(some_centroids(), sigma=7, fingerprint=FINGERPRINT)
+        assert [found["requester"] for found in Approvals(home.path).waiting().values()] == ["cautious"]
+    assert spent(home) == 1
+
+
 def test_by_mail_approval_is_waited_for(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home", approval="manual")
     approvals = Approvals(home.path)
@@ -168,6 +184,22 @@ def test_private_neighbours_label_public_points(reach: Reach, tmp_path: Path) ->
     assert unsure.values.tolist() == [-1, -1]
     assert unsure.receipt.epsilon_release == release.receipt.epsilon_release  # unsure is paid for as well
     assert sum(event.count for event in release.receipt.events) == 4
+
+
+def test_private_neighbours_of_people_label_public_points(tmp_path: Path) -> None:
+    """Fifty people with eight images each: everyone is one neighbour, so no more than fifty can vote."""
+    home = labelled_home(
+        tmp_path / "home", epsilon=100, adjacency="unit", units=[str(row % 50) for row in range(400)]
+    )
+    points = np.array([[2.5] + [0.0] * 7, [-2.5] + [0.0] * 7], np.float32)
+    asked = {"neighbours": 400, "screening_sigma": 2.0, "argmax_sigma": 2.0, "adjacency": "unit"}
+    with asking(serving, home) as connection:
+        sure, unsure = (
+            connection.label(points, CLASSES, fingerprint=FINGERPRINT, threshold=threshold, **asked).values
+            for threshold in (20.0, 70.0)
+        )
+    assert sure.tolist() == [0, 1]
+    assert unsure.tolist() == [-1, -1]
 
 
 def test_a_linear_model_is_evaluated(reach: Reach, tmp_path: Path) -> None:

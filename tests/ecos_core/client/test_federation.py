@@ -15,6 +15,8 @@ from ecos_core.client.home import Home, open_home
 from ecos_core.client.keys import public_hex
 from ecos_core.client.operations.aggregate import noise_share
 from ecos_core.errors import PolicyError, RemoteError
+from ecos_core.privacy.accounting import epsilon_exact
+from ecos_core.privacy.events import Adjacency, histogram_event
 from tests.client_support import FINGERPRINT, make_home, serving, some_centroids, some_features, token_of
 
 pytestmark = pytest.mark.integration
@@ -139,6 +141,35 @@ def test_masks_cancel_and_a_swapped_exchange_key_is_found_out(tmp_path: Path) ->
     masks.check_participants(participants, participants[0], others)
     with pytest.raises(Exception, match="not signed"):
         masks.check_participants([participants[0], swapped], participants[0], others)
+
+
+def test_a_secure_sum_of_units_counts_each_unit_once(tmp_path: Path) -> None:
+    """Two clients of 40 people with five images each, all images near one centroid: 80 votes, not 400."""
+    homes = peers(
+        [
+            make_home(
+                tmp_path / str(number),
+                np.zeros((200, 8), np.float32),
+                units=[str(row // 5) for row in range(200)],
+                operations=["aggregate"],
+                adjacency="unit",
+                honest_peers=1.0,
+            )
+            for number in range(2)
+        ]
+    )
+    centroids = np.stack([np.zeros(8), np.full(8, 9.0)])
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(connect(stack.enter_context(serving(home)), token_of(home))) for home in homes
+        ]
+        release = secure_sum_scores(
+            connections, centroids, sigma=3, fingerprint=FINGERPRINT, adjacency="unit"
+        )
+    assert abs(release.counts[0] - 80) < 3 * 6 + 1
+    assert abs(release.counts[1]) < 3 * 6 + 1
+    one = epsilon_exact([histogram_event(3.0, Adjacency.UNIT)], release.delta)
+    assert release.epsilon == pytest.approx(one, rel=0.02)
 
 
 def test_only_trusted_noise_is_counted_on() -> None:

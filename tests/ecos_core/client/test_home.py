@@ -183,7 +183,9 @@ def test_a_ledger_put_back_to_an_older_state_is_refused(tmp_path: Path) -> None:
 
 def test_the_policy_file_says_what_it_means(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
-    policy = Policy(epsilon=1.5, delta=1e-6, extractors=["a", "b"], stated_records=1000, requesters=["x"])
+    policy = Policy(
+        epsilon=1.5, delta=1e-6, extractors=["a", "b"], stated_records=1000, requesters=["x"], approval=["x"]
+    )
     write_policy(path, policy)
     assert read_policy(path) == policy
     assert all(f"\n{rule}:" in path.read_text() for rule in Policy.model_fields)

@@ -83,8 +83,21 @@ def test_minus_zero_is_zero(served: tuple[Home, str], connection: ClientConnecti
     assert spent(served[0]) == 1
 
 
+# A frame of doubles, as no encoder here makes it.
+DOUBLES = wire.encode(
+    {
+        "operation": "score",
+        "sigma": 5.0,
+        "adjacency": "add-remove",
+        "gamma": 1.0,
+        "fingerprint": FINGERPRINT,
+    },
+    {"centroids": np.full((2, DIMENSION), 1e308).view(np.int64)},
+).replace(b'"<i8"', b'"<f8"')
 BAD = {
     "nothing": b"",
+    "doubles of 1e308": DOUBLES,
+    "truncated": DOUBLES[:-1],
     "junk": b"\x00" * 100,
     "no arrays": wire.encode({"operation": "score", "sigma": 5.0, "fingerprint": FINGERPRINT}, {}),
     **{
@@ -126,7 +139,9 @@ BAD = {
         for field, value in [
             ("sigma", 0.0),
             ("sigma", -1.0),
-            ("sigma", 1e300),
+            ("sigma", 1e308),
+            ("sigma", True),
+            ("gamma", -0.0),
             ("sigma", "5"),
             ("gamma", 0.0),
             ("gamma", 1.5),

@@ -92,6 +92,17 @@ def test_order_and_grouping_of_events_do_not_matter(epsilon) -> None:
     assert epsilon([one, other, one], DELTA) == grouped == epsilon([other, one, one], DELTA)
 
 
+@pytest.mark.parametrize(("sigma", "gamma"), [(2.5, 1.0), (7.0, 1.0), (7.0, 0.8)])
+def test_sigma_and_epsilon_are_inverse(epsilon, sigma: float, gamma: float) -> None:
+    from scipy.optimize import brentq
+
+    promised = epsilon([histogram_event(sigma, gamma=gamma)], DELTA)
+    found = brentq(
+        lambda tried: epsilon([histogram_event(tried, gamma=gamma)], DELTA) - promised, 1.5, 40.0, xtol=1e-6
+    )
+    assert found == pytest.approx(sigma, rel=1e-4)
+
+
 @pytest.mark.parametrize("delta", [0.0, -1e-5, 1.0, 1e-12, math.nan])
 def test_delta_out_of_range_is_refused(epsilon, delta: float) -> None:
     with pytest.raises(InputError, match="delta"):
