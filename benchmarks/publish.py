@@ -18,10 +18,10 @@ from benchmarks.tables import AVERAGE, NAMES, markdown
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 OTHER_PAGE = ROOT / "docs" / "other-data.md"
-FEATURES_PAGE = ROOT / "docs" / "features.md"
 SPEED_PAGE = ROOT / "docs" / "speed.md"
 CLIENT_PAGE = ROOT / "docs" / "client.md"
-PAGES = (PAGE, OTHER_PAGE, FEATURES_PAGE, SPEED_PAGE, CLIENT_PAGE)
+FEATURES_PAGE = ROOT / "docs" / "features.md"
+PAGES = (PAGE, OTHER_PAGE, SPEED_PAGE, CLIENT_PAGE, FEATURES_PAGE)
 RESULTS = ROOT / "benchmarks" / "results"
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 RUN_BYTES = 96 * 2**20
 ROW_GROUP_BYTES = 2**20
 MONTAGE = 8
+# Threads that feed a GPU: one reads while the other searches.
+GPU_READERS = 2
 EngineName = Literal["local", "ray"]
 IMAGE_COLUMNS = ("sample_id", "domain", "label")
 
@@ -144,6 +146,33 @@ def write_run(
     return done
 
 
+def assigned_parts(
+    folder: Location, shards: Iterable[ShardRecord], centroids: NDArray[np.float32]
+) -> Iterator[tuple[pa.Table, NDArray[np.int32], NDArray[np.float32]]]:
+    """Feature shards in consecutive parts (``sample_id, feature``), each with cluster and distance of its
+    rows.
+
+    Every core reads and searches a part of its own: a reader beside a matrix product on all cores would hold
+    up one of its halves.
+    """
+    from threadpoolctl import threadpool_limits
+
+    assign = assigner(centroids)
+
+    def work(item: tuple[ShardRecord, int]) -> tuple[pa.Table, NDArray[np.int32], NDArray[np.float32]]:
+        shard, index = item
+        table = read_shard(folder, shard, ["sample_id", "feature"], part=(index, _parts(shard)))
+        return table, *assign(matrix(table["feature"], centroids.shape[1]))
+
+    with threadpool_limits(1, user_api="blas"):
+        parts = ((shard, index) for shard in shards for index in range(_parts(shard)))
+        yield from in_order(work, parts, workers=GPU_READERS if sees_gpu() else available_cores())
+
+
+def _parts(shard: ShardRecord) -> int:
+    return -(-shard.rows // ROW_GROUP_ROWS)
+
+
 def write_runs(
     lake: Lake,
     feature_set: FeatureSet,
@@ -170,33 +199,6 @@ def write_runs(
         assigned += plan.rows
         progress(Progress("assign to clusters", assigned, total, "images"))
     return [result for result in done.values() if result is not None]
-
-
-def assigned_parts(
-    folder: Location, shards: Iterable[ShardRecord], centroids: NDArray[np.float32]
-) -> Iterator[tuple[pa.Table, NDArray[np.int32], NDArray[np.float32]]]:
-    """Feature shards in consecutive parts (``sample_id, feature``), each with cluster and distance of its
-    rows.
-
-    Every core reads and searches a part of its own: a reader beside a matrix product on all cores would hold
-    up one of its halves.
-    """
-    from threadpoolctl import threadpool_limits
-
-    assign = assigner(centroids)
-
-    def work(item: tuple[ShardRecord, int]) -> tuple[pa.Table, NDArray[np.int32], NDArray[np.float32]]:
-        shard, index = item
-        table = read_shard(folder, shard, ["sample_id", "feature"], part=(index, _parts(shard)))
-        return table, *assign(matrix(table["feature"], centroids.shape[1]))
-
-    with threadpool_limits(1, user_api="blas"):
-        parts = ((shard, index) for shard in shards for index in range(_parts(shard)))
-        yield from in_order(work, parts, workers=available_cores())
-
-
-def _parts(shard: ShardRecord) -> int:
-    return -(-shard.rows // ROW_GROUP_ROWS)
 
 
 def assigner(
