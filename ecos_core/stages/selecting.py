@@ -142,7 +142,9 @@ def select(
             raise InputError(f"{target}: holds another selection, which is kept; choose another folder")
         return StoredSelection(target, manifest)
     chosen = sampler_named(choice.sampler)(
-        EnginePool(pool, choice.config.licence_allow, engine, progress),
+        EnginePool(
+            pool, choice.config.licence_allow, engine, progress, canonical_json(restrictions).decode()
+        ),
         choice.budget,
         scores=values,
         config=choice.config,
