@@ -24,13 +24,14 @@ from tests.tiny_support import change_policy, client_process
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ON_DEMAND, WEEKLY, TO_LABELLERS = "sample-subset/on-demand", "sample-subset/weekly", "hand-off/to-labellers"
+ON_LABELS = "train-downstream/on-labels"
 QUEUE, ONE_RUNS = "ENQUEUE", "CANCEL_NEW"
 # flow/deployment: tag beside `ecos`, pool, what happens to a second run, schedule
 EXPECTED = {
     "index-lake/nightly": ("lake", "ecos-gpu", ONE_RUNS, "30 2 * * *"),
     WEEKLY: ("sampling", "ecos-cpu", ONE_RUNS, "0 6 * * 1"),
     ON_DEMAND: ("sampling", "ecos-cpu", QUEUE, None),
-    "train-downstream/on-labels": ("training", "ecos-gpu", QUEUE, None),
+    ON_LABELS: ("training", "ecos-gpu", QUEUE, None),
     TO_LABELLERS: ("labelling", "ecos-cpu", QUEUE, None),
     "outsource/whole": ("outsource", "ecos-gpu", QUEUE, None),
 }
@@ -214,10 +215,13 @@ def test_a_person_is_asked_above_the_threshold_and_may_refuse(site: Site) -> Non
 def test_a_killed_server_costs_no_work_and_no_privacy(site: Site, selection: Path) -> None:
     """One run waits for a person, one for labels, one is in the middle of its question to the client.
 
-    The runs that go on publish newer selections; the hand-off keeps the one that it gave.
+    The runs that go on publish newer selections; the hand-off keeps the one that it gave, and has it trained on.
     """
-    assert selection.exists()
-    handed_out = site.start(TO_LABELLERS, format="csv", label_set=[str(digit) for digit in range(10)])
+    given = str(selection.parent / selection.read_text())
+    training = {"lake": str(site.lake), "selection": "as handed out", "out": str(site.out / "models")}
+    handed_out = site.start(
+        TO_LABELLERS, format="csv", label_set=[str(digit) for digit in range(10)], then_train=training
+    )
     to_approve = site.start(ON_DEMAND, **SMALL, privacy={"epsilon": 0.41})
     for run in (handed_out, to_approve):
         assert site.wait(run)["state"]["name"] == "Suspended", run
@@ -233,6 +237,11 @@ def test_a_killed_server_costs_no_work_and_no_privacy(site: Site, selection: Pat
     assert site.wait(to_approve, states={"COMPLETED", "FAILED", "CRASHED"})["state"]["type"] == "COMPLETED"
     assert site.wait(handed_out, states={"COMPLETED", "FAILED", "CRASHED"})["state"]["type"] == "COMPLETED"
     assert site.client.spent["events"] == before + 2
+    assert selection.read_text() not in given, "a newer selection is the latest by now"
+    deployment = {"id": {"any_": [site.deployments[ON_LABELS]["id"]]}}
+    [started] = site.ask("POST", "flow_runs/filter", json={"deployments": deployment})
+    wanted = started["parameters"]["config"]
+    assert (wanted["selection"], wanted["labels"]) == (given, str(site.out / "labels"))
 
 
 def bring_labels(site: Site, count: int, *, told: bool) -> None:
