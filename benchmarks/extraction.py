@@ -21,14 +21,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.lake import write_images
+from benchmarks.lake import in_threads, write_images
 from benchmarks.timing import compare, timed
 from ecos_core.features.extraction import extract_lake
 from ecos_core.features.extractor import Extractor, load_extractor
@@ -135,13 +134,6 @@ def _extract_again(lake: Lake, extractor: Extractor) -> None:
     for part in ("shards", "snapshots"):
         shutil.rmtree(folder / part, ignore_errors=True)
     extract_lake(lake, extractor)
-
-
-def in_threads(work: Callable[[Any], Any], items: Sequence[Any]) -> None:
-    """Do the work on every item, as many at a time as there are cores."""
-    with ThreadPoolExecutor(available_cores()) as pool:
-        for _ in pool.map(work, items):
-            pass
 
 
 def _torch() -> Any:

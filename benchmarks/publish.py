@@ -20,7 +20,8 @@ PAGE = ROOT / "docs" / "results.md"
 OTHER_PAGE = ROOT / "docs" / "other-data.md"
 SPEED_PAGE = ROOT / "docs" / "speed.md"
 CLIENT_PAGE = ROOT / "docs" / "client.md"
-PAGES = (PAGE, OTHER_PAGE, SPEED_PAGE, CLIENT_PAGE)
+FEATURES_PAGE = ROOT / "docs" / "features.md"
+PAGES = (PAGE, OTHER_PAGE, SPEED_PAGE, CLIENT_PAGE, FEATURES_PAGE)
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -108,6 +109,41 @@ def client_labels(name: str) -> str:
         cells = [f"{line[0]:g}", METHODS[line[1]], NAMES[line[2]]]
         cells += [f"{100 * found[b]['label_accuracy']:.1f} ({_figure(found[b])})" for b in budgets]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def extraction(name: str) -> str:
+    """Images a second of the lake and of its peers, by backbone."""
+    rows = stored(name)["rows"]
+    peers = ["ONNX Runtime, ready tensors", "decode, forward", "ImageFolder + DataLoader, torch"]
+    lines = ["| backbone | lake to features | " + " | ".join(f"{peer} (ratio)" for peer in peers) + " |"]
+    lines.append("| --- " * (2 + len(peers)) + "|")
+    for case in dict.fromkeys(
+        row["name"].removesuffix(": lake") for row in rows if row["name"].endswith(": lake")
+    ):
+        found = {row["peer"]: row for row in rows if row["name"] == f"{case}: lake"}
+        cells = [case, f"{found[peers[0]]['ours_per_s']:.1f}"]
+        cells += [f"{found[peer]['peer_per_s']:.1f} ({found[peer]['ratio']:.2f})" for peer in peers]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def float16(name: str) -> str:
+    """What half the bytes change."""
+    rows = {row["name"]: row for row in stored(name)["rows"]}
+    alike = rows["assigned alike"]
+    lines = ["| float16 against float32 | |", "| --- | --- |"]
+    lines.append(
+        f"| images assigned to the same of {alike['clusters']} clusters | {100 * alike['ratio']:.2f} % |"
+    )
+    for label, row in rows.items():
+        if label.startswith("inertia"):
+            lines.append(f"| inertia of centroids fitted on it | {100 * (row['ratio'] - 1):+.2f} % |")
+        elif label.startswith("picked alike"):
+            lines.append(f"| the same picks ({label.split(', ')[1]}) | {100 * row['ratio']:.1f} % |")
+        elif label.startswith("probe"):
+            figures = f"{row['float16']:.2f} %, {row['points']:+.2f} ± {row['points_std']:.2f} points"
+            lines.append(f"| accuracy of a linear probe on {label.split(', ')[1]} | {figures} |")
     return "\n".join(lines) + "\n"
 
 
@@ -229,6 +265,8 @@ SECTIONS: dict[str, Callable[[str], str]] = {
     "text headlines": lambda _: headlines("text"),
     "tabular": accuracy_table,
     "tabular headlines": lambda _: headlines("tabular"),
+    "extraction": extraction,
+    "float16": float16,
 }
 
 

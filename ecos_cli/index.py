@@ -56,7 +56,9 @@ def index(
         str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU where there is one.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="Stored features: float16 or float32.")] = "float16",
-    on: Annotated[str, typer.Option(help="Where extraction runs: local or ray.")] = "local",
+    on: Annotated[
+        str, typer.Option(help="Where shards are worked on: local, or ray (a Ray cluster, RAY_ADDRESS).")
+    ] = "local",
     report: Annotated[
         Path | None,
         typer.Option(help="Write one HTML page: sizes, inertia, pictures of the clusters' nearest members."),
@@ -112,6 +114,7 @@ def index(
             spherical=spherical,
             backend=backend,  # type: ignore[arg-type]
             recluster=recluster,
+            engine=on,  # type: ignore[arg-type]
             progress=progress,
         )
         found = find_duplicates(opened, clustering, progress=progress) if near_duplicates else None

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ecos_cli.output import JsonOption, emit
+from ecos_cli.output import JsonOption, emit, progress_bar
 from ecos_core.errors import InputError
+from ecos_core.progress import ProgressSink, silent
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -48,6 +49,9 @@ def sample(
         list[str] | None, typer.Option(help="Only images of this licence (again for more).")
     ] = None,
     seed: Annotated[int, typer.Option(help="For the samplers that draw.")] = 0,
+    on: Annotated[
+        str, typer.Option(help="Where clusters are searched: local, or ray (a Ray cluster, RAY_ADDRESS).")
+    ] = "local",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the client's answer, each time.")] = 60,
     ca_file: Annotated[
         Path | None, typer.Option(help="PEM file of the authority behind the client's TLS certificate.")
@@ -69,6 +73,7 @@ def sample(
         "sampler": sampler,
         "clustering": clustering,
         "seed": seed,
+        "engine": on,
         "privacy": {
             "epsilon": epsilon,
             "sigma": sigma,
@@ -93,7 +98,8 @@ def sample(
             "timeout_s": timeout,
             "certificate_authority": str(ca_file) if ca_file else None,
         }
-    result = run(validated(content, SampleConfig, "ecos sample"))
+    with progress_bar(quiet=as_json) as progress:
+        result = run(validated(content, SampleConfig, "ecos sample"), progress)
     privacy = result["privacy"] or {}
     cost = (
         f"epsilon   {privacy['epsilon_release']:.3f} for this release, {privacy['epsilon']:.3f} in all "
@@ -118,7 +124,7 @@ def sample(
     )
 
 
-def run(config: Any) -> dict[str, Any]:
+def run(config: Any, progress: ProgressSink = silent) -> dict[str, Any]:
     """Score and select without an orchestrator; the selection lies in ``out`` itself."""
     from ecos_core.clustering.clustering import Clustering
     from ecos_core.lake.lake import Lake
@@ -139,7 +145,9 @@ def run(config: Any) -> dict[str, Any]:
                 f"sampler '{config.sampler}' works from a client's scores: give --client and --token-file"
             )
         clustering, stored = ask(opened, clustering, config.client, config.privacy, config.sampling)
-    selected = select(opened, clustering, choice, stored.folder if stored else None, folder)
+    selected = select(
+        opened, clustering, choice, stored.folder if stored else None, folder, engine=config.engine
+    )
     return {
         "selected": selected.rows,
         "selection": str(selected.folder),

@@ -20,6 +20,11 @@ from ecos_core.training.config import TrainConfig
 ModelT = TypeVar("ModelT", bound=BaseModel)
 SamplerName = Literal["ecos", "ecos_paper", "random", "k_center", "proximity", "dsir", "oracle", "balanced"]
 
+Engine = Literal["local", "ray"]
+ENGINE_HELP = (
+    "`ray`: extraction, assignment and the choice in clusters run as tasks on a Ray cluster (`RAY_ADDRESS`)."
+)
+
 
 class Settings(BaseModel):
     """Base: frozen, unknown fields refused."""
@@ -92,7 +97,7 @@ class IndexConfig(Settings):
         description="Group pictures that look the same; samplers take one of each group.",
     )
     seed: int = Field(0, title="Seed", ge=0)
-    engine: Literal["local", "ray"] = Field("local", title="Engine")
+    engine: Engine = Field("local", title="Engine", description=ENGINE_HELP)
 
     @model_validator(mode="after")
     def _clusters_are_positive(self) -> Self:
@@ -196,6 +201,7 @@ class SampleConfig(Settings):
     privacy: PrivacyConfig = Field(default_factory=lambda: PrivacyConfig(), title="Privacy")
     clustering: str | None = Field(None, title="Clustering", description="Empty: the lake's latest.")
     seed: int = Field(0, title="Seed", ge=0)
+    engine: Engine = Field("local", title="Engine", description=ENGINE_HELP)
     tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
 
 

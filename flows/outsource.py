@@ -81,6 +81,7 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
                 config=config.sampling,
                 seed=seed,
                 scores=answers[sampler]["scores"] if sampler in answers else None,
+                engine=config.index.engine,
             )
             steps.append(selected)
             for budget in sorted(config.budgets):

@@ -61,6 +61,7 @@ def sample_subset(config: SampleConfig) -> dict[str, Any] | State[Any]:
         config=config.sampling,
         seed=config.seed,
         scores=scored["scores"] if scored else None,
+        engine=config.engine,
     )
     publish_selection(config.lake, selected["selection"], config.out, scored["privacy"] if scored else None)
     log_selection(config, selected, scored)

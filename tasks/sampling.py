@@ -10,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ecos_core.clustering.clustering import Clustering
-from ecos_core.config import SampleConfig
+from ecos_core.config import Engine, SampleConfig
 from ecos_core.lake.lake import Lake
 from ecos_core.lake.lookup import image_rows
 from ecos_core.reporting import figures
@@ -29,6 +29,7 @@ from ecos_core.stages.selecting import (
 )
 from ecos_core.storage import Location
 from tasks.artifacts import show_link, show_picture, show_table, show_text
+from tasks.progress import PrefectProgress
 from tasks.tracking import privacy_metrics, run_address, tracked_run
 
 MONTAGE_IMAGES = 60
@@ -45,6 +46,7 @@ def select_subset(
     config: SamplerConfig,
     seed: int,
     scores: str | None = None,
+    engine: Engine = "local",
 ) -> dict[str, Any]:
     """Returns the selection's folder and digest."""
     began = time.perf_counter()
@@ -56,6 +58,8 @@ def select_subset(
         Location.of(scores) if scores else None,
         Location.of(out),
         named=True,
+        engine=engine,
+        progress=PrefectProgress(),
     )
     return {
         "selection": str(stored.folder),

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from ecos_core.clustering.backends import BackendName
 from ecos_core.clustering.kmeans import POINTS_PER_CENTROID, Centroids, centroids_digest, fit_kmeans
 from ecos_core.clustering.runs import (
+    EngineName,
     RunDone,
-    RunPlan,
     RunStatistics,
     merge_statistics,
     plan_runs,
-    read_run_done,
     read_statistics,
-    write_run,
+    write_runs,
 )
 from ecos_core.errors import InputError
 from ecos_core.features.feature_set import FeatureSet, column, matrix
@@ -139,12 +138,14 @@ def cluster_lake(
     iterations: int = 25,
     backend: BackendName = "auto",
     recluster: bool = False,
+    engine: EngineName = "local",
     progress: ProgressSink = silent,
 ) -> Clustering:
     """Cluster ``feature_set`` and make the result the newest clustering.
 
     When the newest clustering was asked for with the same parameters and extractor, its centroids are kept
-    and only images that it has not seen are assigned, unless ``recluster``. Raises InputError when there are
+    and only images that it has not seen are assigned, unless ``recluster``. ``engine``: assignment runs in this
+    process (``local``) or as tasks on a Ray cluster (``ray``), with the same result. Raises InputError when there are
     more clusters than images, or a feature is not finite.
     """
     if clusters > feature_set.rows:
@@ -163,9 +164,9 @@ def cluster_lake(
     if before is not None and before.manifest.inputs["features"] == feature_set.digest:
         return before
     if before is not None:
-        return _assign(lake, feature_set, request, before.centroids, before, progress)
+        return _assign(lake, feature_set, request, before.centroids, before, engine, progress)
     centroids = _fit(lake, feature_set, request, backend, progress)
-    return _assign(lake, feature_set, request, centroids, None, progress)
+    return _assign(lake, feature_set, request, centroids, None, engine, progress)
 
 
 def cluster_with(
@@ -179,7 +180,7 @@ def cluster_with(
     dtype = parent.manifest.parameters["dtype"]
     feature_set = FeatureSet.open(lake, parent.fingerprint, parent.snapshot_id, dtype)
     request = {**parent.manifest.parameters, "clusters": len(centroids), "refines": parent.id}
-    return _assign(lake, feature_set, request, centroids, None, progress, newest=False)
+    return _assign(lake, feature_set, request, centroids, None, "local", progress, newest=False)
 
 
 def _comparable(lake: Lake, feature_set: FeatureSet, request: dict[str, Any]) -> Clustering | None:
@@ -222,6 +223,7 @@ def _assign(
     request: dict[str, Any],
     centroids: NDArray[np.float32],
     before: Clustering | None,
+    engine: EngineName,
     progress: ProgressSink,
     *,
     newest: bool = True,
@@ -241,31 +243,15 @@ def _assign(
         write_centroids(root / id, CENTROIDS_NAME, centroids)
         skip = frozenset(digest for run in kept for digest in run.covers)
         plans = plan_runs(feature_set, lake.snapshot(feature_set.snapshot_id).shards, skip)
-        new = _write_runs(lake, feature_set, plans, centroids, root, id, progress)
+        finished = write_runs(
+            lake, feature_set, plans, centroids, root / id / MEMBERS_NAME, engine=engine, progress=progress
+        )
+        new = [_relative_to_root(done, id) for done in finished]
         manifest = _manifest(root, inputs, request, kept, new, before)
         write_manifest(root / id, manifest)
     if newest:
         (root / "HEAD").write_bytes(id.encode())
     return Clustering.open(lake, id)
-
-
-def _write_runs(
-    lake: Lake,
-    feature_set: FeatureSet,
-    plans: Sequence[RunPlan],
-    centroids: NDArray[np.float32],
-    root: Location,
-    id: str,
-    progress: ProgressSink,
-) -> list[RunDone]:
-    folder = root / id / MEMBERS_NAME
-    total, assigned, finished = sum(plan.rows for plan in plans), 0, []
-    for plan in plans:
-        done = read_run_done(folder, plan.name) or write_run(lake, feature_set, plan, centroids, folder)
-        finished.append(_relative_to_root(done, id))
-        assigned += plan.rows
-        progress(Progress("assign to clusters", assigned, total, "images"))
-    return finished
 
 
 def _relative_to_root(done: RunDone, id: str) -> RunDone:

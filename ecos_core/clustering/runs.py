@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from ecos_core.clustering.assignment import nearest
 from ecos_core.features.devices import sees_gpu
 from ecos_core.features.feature_set import ROW_GROUP_ROWS, FeatureSet, matrix
 from ecos_core.lake.lake import Lake
+from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, ShardRecord, canonical_json, read_shard, sha256_hex, write_shard
 from ecos_core.threads import available_cores, in_order
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 RUN_BYTES = 96 * 2**20
 ROW_GROUP_BYTES = 2**20
 MONTAGE = 8
+# Threads that feed a GPU: one reads while the other searches.
+GPU_READERS = 2
+EngineName = Literal["local", "ray"]
 IMAGE_COLUMNS = ("sample_id", "domain", "label")
 
 
@@ -162,11 +166,39 @@ def assigned_parts(
 
     with threadpool_limits(1, user_api="blas"):
         parts = ((shard, index) for shard in shards for index in range(_parts(shard)))
-        yield from in_order(work, parts, workers=available_cores())
+        yield from in_order(work, parts, workers=GPU_READERS if sees_gpu() else available_cores())
 
 
 def _parts(shard: ShardRecord) -> int:
     return -(-shard.rows // ROW_GROUP_ROWS)
+
+
+def write_runs(
+    lake: Lake,
+    feature_set: FeatureSet,
+    plans: Sequence[RunPlan],
+    centroids: NDArray[np.float32],
+    folder: Location,
+    *,
+    engine: EngineName = "local",
+    progress: ProgressSink = silent,
+) -> list[RunDone]:
+    """Do what is missing of ``plans`` in ``folder``, here or on Ray; all of them, in their order."""
+    done = {plan.name: read_run_done(folder, plan.name) for plan in plans}
+    missing = [plan for plan in plans if done[plan.name] is None]
+    total = sum(plan.rows for plan in plans)
+    assigned = total - sum(plan.rows for plan in missing)
+    if engine == "ray" and missing:
+        from ecos_core.clustering.ray_engine import write_runs_on_ray
+
+        finished = write_runs_on_ray(lake, feature_set, missing, centroids, folder)
+    else:
+        finished = ((plan, write_run(lake, feature_set, plan, centroids, folder)) for plan in missing)
+    for plan, result in finished:
+        done[plan.name] = result
+        assigned += plan.rows
+        progress(Progress("assign to clusters", assigned, total, "images"))
+    return [result for result in done.values() if result is not None]
 
 
 def assigner(

@@ -8,6 +8,7 @@ as if they had been known.
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from ecos_core.errors import InputError
 from ecos_core.sampling.config import SamplerConfig
-from ecos_core.sampling.pool import Members, Pool, in_a_group, locate
+from ecos_core.sampling.pool import Members, Pool, in_a_group, locate, over_clusters
 from ecos_core.sampling.quotas import relative, seat_order
 from ecos_core.sampling.selection import Omitted, Selection
 
@@ -47,7 +48,7 @@ class Ranking:
     omitted_at_the_end: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
-# (members, rows taken before, how many picks are needed) -> at least that many, or all there are.
+# (cluster, members, rows taken before, how many picks are needed) -> at least that many, or all there are.
 Ranker = Callable[[int, Members, Integers, int], Ranking]
 
 
@@ -60,6 +61,29 @@ class _Found:
     groups: npt.NDArray[Any] | None
     omitted_ids: npt.NDArray[Any]
     late_ids: npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Look for ``needed`` picks in a cluster beside those taken ``before``, ids."""
+
+    cluster: int
+    needed: int
+    before: tuple[str, ...]
+
+
+def _search_cluster(ranker: Ranker, pool: Pool, request: _Request) -> _Found:
+    members = pool.members(request.cluster)
+    before = np.flatnonzero(np.isin(members.sample_ids, request.before))
+    ranking = ranker(request.cluster, members, before, request.needed)
+    groups = members.duplicate_groups
+    return _Found(
+        ranking=ranking,
+        sample_ids=members.sample_ids[ranking.rows],
+        groups=None if groups is None else groups[ranking.rows],
+        omitted_ids=members.sample_ids[ranking.omitted],
+        late_ids=members.sample_ids[ranking.omitted_at_the_end],
+    )
 
 
 def check_budget(pool: Pool, budget: int, config: SamplerConfig, chosen_before: int = 0) -> int:
@@ -165,6 +189,7 @@ class _Filling:
         """Rank every cluster for its seats; lower the caps of those that hold fewer. True when a cap fell."""
         fell = False
         needed = np.bincount(seats, minlength=len(self.caps))
+        self._rank([(row, int(needed[row])) for row in np.flatnonzero(needed).tolist()])
         for cluster in np.flatnonzero(needed).tolist():
             if self._have(cluster, int(needed[cluster])) < needed[cluster]:
                 self.caps[cluster] = self.taken[cluster] + len(self.found[cluster].sample_ids)
@@ -173,23 +198,20 @@ class _Filling:
 
     def _have(self, cluster: int, needed: int) -> int:
         """Picks known in the cluster after looking for ``needed``."""
-        known = self.found.get(cluster)
-        if known is None or (len(known.sample_ids) < needed and not known.ranking.spent):
-            known = self.found[cluster] = self._rank(cluster, needed)
-        return len(known.sample_ids)
+        self._rank([(cluster, needed)])
+        return len(self.found[cluster].sample_ids)
 
-    def _rank(self, cluster: int, needed: int) -> _Found:
-        members = self.pool.members(cluster)
-        before = np.flatnonzero(np.isin(members.sample_ids, self.earlier.get(cluster, [])))
-        ranking = self.ranker(cluster, members, before, needed)
-        groups = members.duplicate_groups
-        return _Found(
-            ranking=ranking,
-            sample_ids=members.sample_ids[ranking.rows],
-            groups=None if groups is None else groups[ranking.rows],
-            omitted_ids=members.sample_ids[ranking.omitted],
-            late_ids=members.sample_ids[ranking.omitted_at_the_end],
-        )
+    def _rank(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """Look for so many picks in each of these clusters, where they are not known yet."""
+        missing = [
+            _Request(cluster, needed, tuple(self.earlier.get(cluster, ())))
+            for cluster, needed in wanted
+            if (known := self.found.get(cluster)) is None
+            or (len(known.sample_ids) < needed and not known.ranking.spent)
+        ]
+        search = functools.partial(_search_cluster, self.ranker)
+        for request, found in over_clusters(self.pool, search, missing):
+            self.found[request.cluster] = found
 
     def _groups_chosen_earlier(self) -> set[Any]:
         chosen: set[Any] = set()

@@ -9,8 +9,8 @@ cluster.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from ecos_core.errors import InputError
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 Strings = npt.NDArray[Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Pool(Protocol):
@@ -38,6 +40,26 @@ class Pool(Protocol):
 
     def members(self, cluster: int) -> Members: ...
     def grouped(self) -> Grouped | None: ...
+
+
+@runtime_checkable
+class SpreadPool(Protocol):
+    """A pool that has work on its clusters done elsewhere: ``work(pool, item)`` for every item, in any order."""
+
+    def over_clusters(
+        self, work: Callable[[Pool, Item], Result], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Result]]: ...
+
+
+def over_clusters(
+    pool: Pool, work: Callable[[Pool, Item], Result], items: Iterable[Item]
+) -> Iterator[tuple[Item, Result]]:
+    """Items with ``work(pool, item)``, here one after the other or as a ``SpreadPool`` does it."""
+    if isinstance(pool, SpreadPool):
+        yield from pool.over_clusters(work, items)
+        return
+    for item in items:
+        yield item, work(pool, item)
 
 
 class ArrayPool:

@@ -59,6 +59,7 @@ def cluster(
         clusters=clusters,
         seed=config.seed,
         recluster=config.recluster,
+        engine=config.engine,
         progress=progress,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,9 +12,11 @@ from ecos_core.clustering.pool import LakePool
 from ecos_core.clustering.restricted import RestrictedPool, restricted_pool
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake
+from ecos_core.progress import ProgressSink, silent
 from ecos_core.sampling.config import SamplerConfig, Scores
 from ecos_core.sampling.distinct import superfluous
 from ecos_core.sampling.divergence import kl_reduction
+from ecos_core.sampling.engine_pool import EnginePool
 from ecos_core.sampling.samplers import KEEP_DUPLICATES, NEED_SCORES, sampler_named
 from ecos_core.sampling.store import KIND, read_selection, write_selection
 from ecos_core.stages.scoring import read_scores
@@ -120,11 +122,14 @@ def select(
     folder: Location,
     *,
     named: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    progress: ProgressSink = silent,
 ) -> StoredSelection:
     """Choose into ``folder``, or with ``named`` into a folder of it that is named by what goes in.
 
-    What is finished there is returned as it is. Raises InputError for a budget that the lake cannot fill, a sampler
-    without the scores it needs, and a folder that holds another selection.
+    What is finished there is returned as it is. ``engine='ray'``: clusters are searched by tasks on a Ray cluster,
+    for the samplers that choose cluster by cluster; the picks are the same. Raises InputError for a budget that
+    the lake cannot fill, a sampler without the scores it needs, and a folder that holds another selection.
     """
     check_choice(lake, clustering, choice)
     inputs, values = _inputs(clustering, choice, scores)
@@ -137,7 +142,11 @@ def select(
             raise InputError(f"{target}: holds another selection, which is kept; choose another folder")
         return StoredSelection(target, manifest)
     chosen = sampler_named(choice.sampler)(
-        pool, choice.budget, scores=values, config=choice.config, seed=choice.seed
+        EnginePool(pool, choice.config.licence_allow, engine, progress),
+        choice.budget,
+        scores=values,
+        config=choice.config,
+        seed=choice.seed,
     )
     write_selection(target, chosen, parameters=parameters, inputs=inputs)
     return StoredSelection(target, read_manifest(target, KIND))

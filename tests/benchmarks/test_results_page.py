@@ -70,6 +70,11 @@ def test_the_table_of_rodents_says_what_the_page_says():
     assert abs(mean["ecos", 1000] - mean["random", 1000]) < 1
 
 
+@pytest.mark.parametrize("name", ["extraction", "float16"])
+def test_speed_and_size_meet_their_bars(name):
+    assert all(row.get("ok", True) for row in stored(name)["rows"])
+
+
 @pytest.mark.parametrize("name", [path.stem for path in RESULTS.glob("*.json")])
 def test_stored_results_are_small_and_name_no_place_of_a_machine(name):
     text = (RESULTS / f"{name}.json").read_text(encoding="utf-8")

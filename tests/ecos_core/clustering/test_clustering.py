@@ -130,23 +130,23 @@ def test_an_interrupted_assignment_goes_on_to_the_same_clustering(
 ) -> None:
     from ecos_core.clustering import clustering as module
 
-    lake = grow(80, 1)
+    lake, write_run = grow(80, 1), runs.write_run
     features = extract_lake(lake, colour_extractor)
     written = []
 
     def interrupted(*arguments: object) -> runs.RunDone:
         if len(written) == 2:
             raise KeyboardInterrupt
-        written.append(runs.write_run(*arguments))  # type: ignore[arg-type]
+        written.append(write_run(*arguments))  # type: ignore[arg-type]
         return written[-1]
 
-    monkeypatch.setattr(module, "write_run", interrupted)
+    monkeypatch.setattr(runs, "write_run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cluster_lake(lake, features, clusters=6)
     with pytest.raises(InputError, match="not clustered yet"):
         Clustering.open(lake)
     monkeypatch.setattr(module, "fit_kmeans", None)
-    monkeypatch.setattr(module, "write_run", runs.write_run)
+    monkeypatch.setattr(runs, "write_run", write_run)
     resumed = cluster_lake(lake, features, clusters=6)
     monkeypatch.undo()
     assert resumed.rows == 80 and len(resumed.runs) > 2
