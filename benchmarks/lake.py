@@ -28,7 +28,6 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.timing import compare, timed
-from ecos_core.features.batches import available_cores
 from ecos_core.features.extraction import extract_lake
 from ecos_core.features.extractor import load_extractor
 from ecos_core.lake.decode import decode_image
@@ -38,6 +37,7 @@ from ecos_core.lake.lake import Lake
 from ecos_core.lake.near_pairs import Prints, is_telling, near_pairs
 from ecos_core.lake.perceptual_hash import perceptual_hash
 from ecos_core.lake.shards import MIN_SHARD_BYTES
+from ecos_core.threads import available_cores
 
 SIDE = 384
 SHARDS, IMAGES_A_SHARD = 1_000, 8

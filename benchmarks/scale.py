@@ -9,6 +9,7 @@ little; by the clock it is given beside. Linux only. Needs 12 GB of disk for the
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -100,12 +101,10 @@ class SyntheticLake:
 
         digits = self._rng.bytes(32 * rows).hex()
         ids = [digits[start : start + 64] for start in range(0, len(digits), 64)]
-        constant = {"media_type": "image/jpeg", "width": 64, "height": 64, "source": "synthetic"}
-        columns: dict[str, Any] = {key: [value] * rows for key, value in constant.items()}
-        columns |= {"sample_id": ids, "origins": [["synthetic"]] * rows, "perceptual_hash": [0] * rows}
         schema = image_schema()
+        columns = constant_columns(rows) | {"sample_id": pa.array(ids)}
         arrays = [
-            pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(rows, field.type)
+            columns[field.name].cast(field.type) if field.name in columns else pa.nulls(rows, field.type)
             for field in schema
         ]
         record = write_shard(self.lake.images / "shards", None, pa.Table.from_arrays(arrays, schema=schema))
@@ -128,6 +127,16 @@ class SyntheticLake:
         write_manifest(folder / "snapshots", manifest, manifest_name(snapshot.id, "float16"))
 
 
+@functools.lru_cache(maxsize=2)
+def constant_columns(rows: int) -> dict[str, Any]:
+    """What all images have in common, as Arrow arrays of so many rows."""
+    import pyarrow as pa
+
+    values = {"media_type": "image/jpeg", "width": 64, "height": 64, "source": "synthetic"}
+    values |= {"origins": ["synthetic"], "perceptual_hash": 0}
+    return {name: pa.array([value] * rows) for name, value in values.items()}
+
+
 def _measured(lake: SyntheticLake, clusters: int, budget: int) -> Row:
     """The work in a process of its own, and what that process says of itself."""
     stored = sum(path.stat().st_size for path in Path(str(lake.lake.folder("features"))).rglob("*.parquet"))
@@ -148,6 +157,7 @@ def work(location: str, clusters: int, budget: int) -> dict[str, float]:
     resident memory of this process."""
     from ecos_core.clustering.clustering import cluster_lake
     from ecos_core.clustering.pool import LakePool
+    from ecos_core.clustering.restricted import restricted_pool
     from ecos_core.sampling import SAMPLERS, SamplerConfig, Scores
 
     lake = Lake.open(location)
@@ -166,7 +176,7 @@ def work(location: str, clusters: int, budget: int) -> dict[str, float]:
     )
     mark()
     noisy = np.random.default_rng(1).integers(-10, 50, clusters)
-    pool = LakePool(lake, clustering)
+    pool, _ = restricted_pool(LakePool(lake, clustering))
     chosen = SAMPLERS["ecos"](pool, budget, scores=Scores(noisy, 6.0), config=SamplerConfig(), seed=1)
     mark()
     seconds = {}

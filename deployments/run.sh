@@ -38,6 +38,8 @@ case "${1:-}" in
     # In memory, the default, a restart forgets who holds a slot of a deployment, and stops the runs that do.
     export PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem
     export PREFECT_SERVER_DATABASE_CONNECTION_URL="postgresql+asyncpg://prefect:$DATABASE_PASSWORD@$DATABASE_HOST:${DATABASE_PORT:-5432}/prefect"
+    # What messages about runs link to.
+    export PREFECT_UI_URL="${PREFECT_UI_URL:-http://127.0.0.1:${PREFECT_PORT:-4200}}"
     exec prefect server start --host "$bind" --port "${PREFECT_PORT:-4200}"
     ;;
   mlflow)

@@ -137,6 +137,7 @@ def prefect_server(home: Path, port: int, *, wait: bool = True) -> contextlib.Ab
         environment={
             "PREFECT_HOME": str(folder),
             "PREFECT_UI_API_URL": f"{url}/api",
+            "PREFECT_UI_URL": url,
             "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder}/prefect.db",
             # In memory, the default, a restart forgets who holds a slot, and stops the runs that do.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",

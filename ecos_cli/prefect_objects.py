@@ -153,7 +153,7 @@ def _tell_of_failures(name: str, deployment: UUID, notify: UUID) -> AutomationCo
             SendNotification(
                 block_document_id=notify,
                 subject="ECOS: {{ flow.name }} ended {{ flow_run.state.name }}",
-                body="{{ flow_run|ui_url }}",
+                body="{{ flow_run.name }} ({{ flow_run.id }}): {{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
             )
         ],
     )

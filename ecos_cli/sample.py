@@ -146,7 +146,13 @@ def run(config: Any, progress: ProgressSink = silent) -> dict[str, Any]:
             )
         clustering, stored = ask(opened, clustering, config.client, config.privacy, config.sampling)
     selected = select(
-        opened, clustering, choice, stored.folder if stored else None, folder, engine=config.engine
+        opened,
+        clustering,
+        choice,
+        stored.folder if stored else None,
+        folder,
+        engine=config.engine,
+        progress=progress,
     )
     return {
         "selected": selected.rows,

@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from ecos_core.config import IndexConfig, OutsourceConfig, PrivacyConfig
+from ecos_core.errors import InputError
 from ecos_core.progress import Progress
 from ecos_core.stages.selecting import needs_scores
 from tasks.comparison import compare_and_report
@@ -18,12 +19,12 @@ from tasks.scoring import score_with_client
 from tasks.training import train_and_evaluate
 
 # The paper's own mechanism: Gaussian noise of sigma 10 on a fresh 80 % of the records.
-PAPER_MECHANISM = {"epsilon": None, "sigma": 10.0, "gamma": 0.8}
+PAPER_MECHANISM = {"epsilon": None, "sigma": 10.0, "gamma": 0.8, "rounds": 1, "moments": None}
 
 # Rows of the table that are another's algorithm on other scores.
 ALGORITHMS = {"ecos_noise_free": "ecos"}
 
-# (lake, clustering id) -> {"scores": folder, "privacy": account}
+# (lake, clustering id) -> {"scores": folder, "privacy": account, "clustering": to choose from}
 ScoreSource = Callable[[str, str], dict[str, Any]]
 
 
@@ -37,7 +38,9 @@ def score_sources(config: OutsourceConfig) -> dict[str, ScoreSource]:
     """Where each sampler's scores come from: the client, with the planned noise or in the paper's mode."""
 
     def ask(privacy: PrivacyConfig) -> ScoreSource:
-        return lambda lake, clustering: score_with_client(lake, clustering, config.client, privacy)
+        return lambda lake, clustering: score_with_client(
+            lake, clustering, config.client, privacy, config.sampling
+        )
 
     paper_mode = config.privacy.model_copy(update=PAPER_MECHANISM)
     return {
@@ -50,8 +53,11 @@ def score_sources(config: OutsourceConfig) -> dict[str, ScoreSource]:
 def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) -> dict[str, Any]:
     """Every seed clusters anew, so that the spread over seeds holds the clustering's, the noise's and the pick's.
 
-    ``sources`` names the samplers that work from scores; the others are taken from ``config.samplers``.
+    ``sources`` names the samplers that work from scores; the others are taken from ``config.samplers``. Raises
+    InputError, before anything is asked, without a public test set: there would be nothing to compare by.
     """
+    if config.test is None:
+        raise InputError("test: an outsourcing compares accuracies; give a public folder of class/file")
     steps = [ingest_images(config.index)]
     cells: list[dict[str, Any]] = []
     samplers = [*config.samplers, *(name for name in sources if name not in config.samplers)]
@@ -61,12 +67,14 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
         steps.append(indexed)
         answers: dict[str, dict[str, Any]] = {}
         for sampler in samplers:
+            clustering = indexed["clustering"]
             if sampler in sources:
-                answers[sampler] = sources[sampler](config.index.lake, indexed["clustering"])
+                answers[sampler] = sources[sampler](config.index.lake, clustering)
+                clustering = answers[sampler]["clustering"]
                 steps.append(answers[sampler])
             selected = select_subset(
                 config.index.lake,
-                indexed["clustering"],
+                clustering,
                 f"{config.out}/selections",
                 budget=max(config.budgets),
                 sampler=ALGORITHMS.get(sampler, sampler),
@@ -91,7 +99,7 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
                         "sampler": sampler,
                         "budget": budget,
                         "seed": seed,
-                        "clustering": indexed["clustering"],
+                        "clustering": clustering,
                         "selection": selected,
                         "scored": answers.get(sampler),
                         "trained": trained,

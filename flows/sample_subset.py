@@ -50,7 +50,8 @@ def sample_subset(config: SampleConfig) -> dict[str, Any] | State[Any]:
             raise InputError(f"sampler '{config.sampler}' works from a client's scores; fill in the client")
         if not may_spend(config.client, config.privacy):
             return Cancelled(message="A person refused the cost; no privacy was spent.")
-        scored = score_with_client(config.lake, clustering, config.client, config.privacy)
+        scored = score_with_client(config.lake, clustering, config.client, config.privacy, config.sampling)
+        clustering = scored["clustering"]
     selected = select_subset(
         config.lake,
         clustering,

@@ -19,8 +19,17 @@ from ecos_core.reporting.data import Link
 from ecos_core.reporting.report import render_report
 from ecos_core.stages.indexing import lake_facts
 from ecos_core.stages.reporting import outsourcing_report
+from ecos_core.stages.selecting import proximity_of
 from ecos_core.storage import Location, canonical_json, sha256_hex
 from tasks.artifacts import show_link, show_table, show_text
+from tasks.models import (
+    REFERENCES,
+    accuracy_metrics,
+    log_onnx_model,
+    log_seed_figures,
+    register,
+    training_inputs,
+)
 from tasks.tracking import Run, privacy_metrics, run_address, tracked_run
 
 COMPARISON_NAME = "comparison.json"
@@ -43,7 +52,8 @@ def compare_and_report(
         run.metrics(facts)
         log_parent(run, config, cells)
         for row in rows:
-            log_cell(config, run, row, cells_of(cells, row))
+            own = cells_of(cells, row)
+            log_cell(config, run, row, own, best=row is best_row(rows), nearness=nearness_of(own, cells))
         page = report_page(config, cells, rows, run_address(run), facts)
         report = out / "report.html"
         report.write_bytes(page.encode())
@@ -108,7 +118,7 @@ def report_page(
     asked = [cell["scored"]["privacy"] for cell in shown if cell["sampler"] == "ecos" and cell["scored"]]
     gathered = outsourcing_report(
         config.index.lake,
-        shown[0]["clustering"],
+        next((cell for cell in shown if cell["sampler"] == "ecos"), shown[0])["clustering"],
         {cell["sampler"]: cell["selection"]["selection"] for cell in shown},
         title=f"Outsourced training: {config.tracking.experiment}",
         rows=rows,
@@ -146,7 +156,7 @@ def summarise(cells: list[dict[str, Any]], *, client: str, pool: str) -> list[di
     ordered = sorted(cells, key=lambda cell: (cell["budget"], order[cell["sampler"]], cell["seed"]))
     for (budget, sampler), group in groupby(ordered, key=lambda cell: (cell["budget"], cell["sampler"])):
         same = list(group)
-        accuracies = [cell["trained"]["metrics"].get("accuracy_mean", math.nan) for cell in same]
+        accuracies = [accuracy_of(cell) for cell in same]
         account = same[0]["scored"]["privacy"] if same[0]["scored"] else None
         charged = account is not None and account["sigma"] > 0
         rows.append(
@@ -187,27 +197,47 @@ def log_parent(run: Run, config: OutsourceConfig, cells: list[dict[str, Any]]) -
         run.metrics(privacy_metrics(account))
 
 
-def log_cell(config: OutsourceConfig, parent: Run, row: dict[str, Any], cells: list[dict[str, Any]]) -> None:
-    """A nested run: accuracy of every seed as steps, their mean and spread, the account, receipts and picks."""
+def best_row(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The row of the highest mean accuracy among the samplers that may be used; None without a test set."""
+    known = [row for row in rows if row["sampler"] not in REFERENCES and math.isfinite(row["accuracy_mean"])]
+    return max(known, key=lambda row: row["accuracy_mean"], default=None)
+
+
+def log_cell(
+    config: OutsourceConfig,
+    parent: Run,
+    row: dict[str, Any],
+    cells: list[dict[str, Any]],
+    *,
+    best: bool = False,
+    nearness: dict[int, float] | None = None,
+) -> None:
+    """A nested run: accuracy of every seed as steps, their mean and spread, every epoch, each class, the account,
+    receipts, picks and the first seed's model, which is registered when the row is the best."""
+    use = config.training.use.value
     name = f"{row['sampler']} {row['budget']}"
     with tracked_run(
-        config.tracking, name, parent=parent.id, tags={"ecos.kind": "cell", "ecos.sampler": row["sampler"]}
+        config.tracking,
+        name,
+        parent=parent.id,
+        tags={
+            "ecos.kind": "cell",
+            "ecos.sampler": row["sampler"],
+            "ecos.budget": str(row["budget"]),
+            "ecos.use": use,
+        },
     ) as run:
         run.params(
             {
                 "sampler": row["sampler"],
                 "budget": row["budget"],
                 "pool": row["pool"],
-                "use": config.training.use.value,
+                "use": use,
                 "sampling": config.sampling.parameters(),
                 "seeds": row["seeds"],
             }
         )
-        run.metrics({"accuracy_mean": row["accuracy_mean"], "accuracy_std": row["accuracy_std"]})
-        for cell in cells:
-            run.metrics({"accuracy": cell["trained"]["metrics"]["accuracy_mean"]}, step=cell["seed"])
-            if cell["scored"] and cell["scored"]["privacy"]["sigma"] > 0:
-                run.metrics(privacy_metrics(cell["scored"]["privacy"]), step=cell["seed"])
+        run.metrics(accuracy_metrics([accuracy_of(cell) for cell in cells]))
         run.inputs(
             {
                 f"selection-seed{cell['seed']}": (cell["selection"]["selection"], cell["selection"]["digest"])
@@ -215,15 +245,53 @@ def log_cell(config: OutsourceConfig, parent: Run, row: dict[str, Any], cells: l
             }
         )
         for cell in cells:
-            seed = f"seed{cell['seed']}"
-            picks = Location.of(cell["selection"]["selection"])
-            run.folder(picks, ["selection.parquet", "manifest.json"], f"selection/{seed}")
-            if cell["scored"]:
-                run.folder(Location.of(cell["scored"]["scores"]), ["manifest.json"], f"receipt/{seed}")
-            model = Location.of(cell["trained"]["model"])
-            run.folder(
-                model, [name for name in model.names() if not name.startswith("scratch")], f"model/{seed}"
+            log_seed(run, cell)
+        for seed, nats in (nearness or {}).items():
+            run.metrics({"proximity/kl_reduction": nats}, step=seed)
+        first = cells[0]
+        if log_onnx_model(run, first["trained"]["model"], first["seed"]) and best:
+            register(
+                run,
+                f"{config.tracking.experiment}-{use}",
+                accuracy=row["accuracy_mean"],
+                test_digest=training_inputs(first["trained"]["model"], {})["test"][1],
+                tags={"sampler": row["sampler"], "selection": first["selection"]["digest"]},
             )
+
+
+def nearness_of(own: list[dict[str, Any]], cells: list[dict[str, Any]]) -> dict[int, float]:
+    """Seed -> KL reduction of the picks towards the client's answer of that seed, where ``ecos`` asked for one."""
+    answers = {cell["seed"]: cell["selection"]["selection"] for cell in cells if cell["sampler"] == "ecos"}
+    found: dict[int, float] = {}
+    for cell in own:
+        if cell["seed"] in answers:
+            nats = proximity_of(
+                cell["selection"]["selection"], budget=cell["budget"], answer=answers[cell["seed"]]
+            )
+            found |= {} if nats is None else {cell["seed"]: nats}
+    return found
+
+
+def accuracy_of(cell: dict[str, Any]) -> float:
+    """On the public test set; NaN without one."""
+    return float(cell["trained"]["metrics"].get("accuracy_mean", math.nan))
+
+
+def log_seed(run: Run, cell: dict[str, Any]) -> None:
+    """One seed's figures, account, picks, receipt and training in its cell's run."""
+    seed = f"seed{cell['seed']}"
+    accuracy, scored = accuracy_of(cell), cell["scored"]
+    if math.isfinite(accuracy):
+        run.metrics({"accuracy": accuracy}, step=cell["seed"])
+    if scored and scored["privacy"]["sigma"] > 0:
+        run.metrics(privacy_metrics(scored["privacy"]), step=cell["seed"])
+    picks = Location.of(cell["selection"]["selection"])
+    run.folder(picks, ["selection.parquet", "manifest.json"], f"selection/{seed}")
+    if scored:
+        run.folder(Location.of(scored["scores"]), ["manifest.json"], f"receipt/{seed}")
+    model = Location.of(cell["trained"]["model"])
+    run.folder(model, [name for name in model.names() if not name.startswith("scratch")], f"training/{seed}")
+    log_seed_figures(run, cell["trained"]["metrics"]["seeds"])
 
 
 def privacy_text(account: dict[str, Any] | None) -> str:

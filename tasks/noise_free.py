@@ -33,4 +33,9 @@ def score_noise_free(lake: str, clustering_id: str, client_home: str, out: str) 
     stored = write_scores(
         clustering, counts.astype(np.int64), Location.of(out) / clustering_id, privacy, None
     )
-    return {"scores": str(stored.folder), "privacy": privacy, "seconds": time.perf_counter() - began}
+    return {
+        "scores": str(stored.folder),
+        "privacy": privacy,
+        "clustering": clustering_id,
+        "seconds": time.perf_counter() - began,
+    }

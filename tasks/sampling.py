@@ -19,7 +19,14 @@ from ecos_core.reporting.pictures import COLUMNS, picture_of
 from ecos_core.reporting.style import png
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.sampling.store import read_selection
-from ecos_core.stages.selecting import Choice, check_choice, check_folder, publish_latest, select
+from ecos_core.stages.selecting import (
+    Choice,
+    check_choice,
+    check_folder,
+    proximity_of,
+    publish_latest,
+    select,
+)
 from ecos_core.storage import Location
 from tasks.artifacts import show_link, show_picture, show_table, show_text
 from tasks.progress import PrefectProgress
@@ -109,8 +116,10 @@ def tell_what_happened(config: SampleConfig, selected: dict[str, Any], scored: d
         f"**{selected['selected']:,} images** of `{config.lake}` were chosen by *{config.sampler}*: "
         f"`{selected['selection']}`."
     ]
+    short = f"{selected['selected']:,} images chosen"
     if scored is not None:
         account = scored["privacy"]
+        short += f" at epsilon {account['epsilon_release']:.4g}"
         limit = account.get("epsilon_limit")
         told.append(
             f"The client answered at **epsilon {account['epsilon_release']:.4g}**; its data has paid "
@@ -119,7 +128,7 @@ def tell_what_happened(config: SampleConfig, selected: dict[str, Any], scored: d
     told.append(
         "Below: its noised answer, what was asked of each cluster, the first picks, and why each was picked."
     )
-    show_text("what-happened", "\n\n".join(told), "What happened")
+    show_text("what-happened", "\n\n".join(told), short)
 
 
 @task(name="log selection", cache_policy=NO_CACHE)
@@ -131,11 +140,14 @@ def log_selection(config: SampleConfig, selected: dict[str, Any], scored: dict[s
         run.params(config.model_dump(mode="json"))
         run.inputs({"selection": (selected["selection"], selected["digest"])})
         run.metrics({"selected": selected["selected"]})
+        nearness = proximity_of(selected["selection"])
+        if nearness is not None:
+            run.metrics({"proximity/kl_reduction": nearness})
         if scored is not None:
             run.metrics(privacy_metrics(scored["privacy"]))
             run.folder(Location.of(scored["scores"]), ["manifest.json"], "receipt")
         run.folder(Location.of(selected["selection"]), ["selection.parquet", "manifest.json"], "selection")
         address = run_address(run)
     if address.startswith("http"):
-        show_link("mlflow-run", address, "MLflow run")
+        show_link("mlflow-run", address, "MLflow run", "Compare it with others in MLflow")
     return run.id

@@ -12,7 +12,9 @@ from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import RemoteError
 from ecos_core.lake.lake import Lake
+from ecos_core.sampling.config import SamplerConfig
 from ecos_core.stages import scoring
+from ecos_core.stages.asking import ask
 from tasks.artifacts import show_table
 
 
@@ -37,18 +39,30 @@ def _may_succeed_later(task: Any, task_run: Any, state: Any) -> bool:
     task_run_name="score clustering {clustering_id}",
 )
 def score_with_client(
-    lake: str, clustering_id: str, client: ClientConfig, privacy: PrivacyConfig
+    lake: str,
+    clustering_id: str,
+    client: ClientConfig,
+    privacy: PrivacyConfig,
+    config: SamplerConfig | None = None,
 ) -> dict[str, Any]:
-    """Ask the client; safe to retry, since it answers a repeat for nothing. Returns the answer's folder and account."""
+    """Ask the client; safe to retry, since it answers a repeat for nothing.
+
+    Returns the answer's folder and account, and the clustering to choose from (a finer one after a second round).
+    """
     began = time.perf_counter()
     opened = Lake.open(lake)
     clustering = Clustering.open(opened, clustering_id)
-    stored = scoring.request_scores(clustering, client, privacy, opened.folder("scores"))
+    refined, stored = ask(opened, clustering, client, privacy, config or SamplerConfig())
     account = stored.privacy
     show_table(
         "privacy account", account_rows(account), "What this release cost, and the client's total after it"
     )
-    return {"scores": str(stored.folder), "privacy": account, "seconds": time.perf_counter() - began}
+    return {
+        "scores": str(stored.folder),
+        "privacy": account,
+        "clustering": refined.id,
+        "seconds": time.perf_counter() - began,
+    }
 
 
 @task(name="ask for the account", cache_policy=NO_CACHE)

@@ -24,12 +24,15 @@ Result = TypeVar("Result")
 @dataclass(frozen=True)
 class EnginePool:
     """``base``, restricted to ``licence_allow``. With ``ray`` its clusters are worked on in tasks, for the same
-    picks; the lake must then be readable from every node."""
+    picks; the lake must then be readable from every node. ``version``: changes with whatever restricts ``base``;
+    a worker that has another one open opens the pool anew.
+    """
 
     base: RestrictedPool
     licence_allow: tuple[str, ...] = ()
     engine: Literal["local", "ray"] = "local"
     progress: ProgressSink = silent
+    version: str = ""
 
     @property
     def size(self) -> int:
@@ -77,15 +80,15 @@ class EnginePool:
         self, work: Callable[[Pool, Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Result]]:
         pool = self.base.pool
-        where = (str(pool.lake.location), pool.clustering.id, self.licence_allow)
+        where = (str(pool.lake.location), pool.clustering.id, self.licence_allow, self.version)
         return run_on_ray(_on_worker, items, where, work, gpu=False)
 
 
-def _on_worker(where: tuple[str, str, tuple[str, ...]], work: Callable[..., Any], item: Any) -> Any:
+def _on_worker(where: tuple[str, str, tuple[str, ...], str], work: Callable[..., Any], item: Any) -> Any:
     return work(_pool(*where), item)
 
 
 @functools.lru_cache(maxsize=1)
-def _pool(lake_url: str, clustering_id: str, licence_allow: tuple[str, ...]) -> RestrictedPool:
-    """Opened once a worker."""
+def _pool(lake_url: str, clustering_id: str, licence_allow: tuple[str, ...], version: str) -> RestrictedPool:
+    """Opened once a worker and version."""
     return restricted_pool(LakePool.open(Lake.open(lake_url), clustering_id), licence_allow)[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.clustering.pool import LakePool
 from ecos_core.clustering.restricted import RestrictedPool, restricted_pool
@@ -13,9 +15,10 @@ from ecos_core.lake.lake import Lake
 from ecos_core.progress import ProgressSink, silent
 from ecos_core.sampling.config import SamplerConfig, Scores
 from ecos_core.sampling.distinct import superfluous
+from ecos_core.sampling.divergence import kl_reduction
 from ecos_core.sampling.engine_pool import EnginePool
 from ecos_core.sampling.samplers import KEEP_DUPLICATES, NEED_SCORES, sampler_named
-from ecos_core.sampling.store import KIND, write_selection
+from ecos_core.sampling.store import KIND, read_selection, write_selection
 from ecos_core.stages.scoring import read_scores
 from ecos_core.storage import Location, Manifest, canonical_json, read_manifest, sha256_hex
 
@@ -139,7 +142,9 @@ def select(
             raise InputError(f"{target}: holds another selection, which is kept; choose another folder")
         return StoredSelection(target, manifest)
     chosen = sampler_named(choice.sampler)(
-        EnginePool(pool, choice.config.licence_allow, engine, progress),
+        EnginePool(
+            pool, choice.config.licence_allow, engine, progress, canonical_json(restrictions).decode()
+        ),
         choice.budget,
         scores=values,
         config=choice.config,
@@ -175,6 +180,21 @@ def selection_name(choice: Choice, inputs: dict[str, str], parameters: dict[str,
     """A folder name that is the same for the same inputs and parameters."""
     digest = sha256_hex(canonical_json([inputs, parameters]))
     return f"{choice.sampler}-{choice.budget}-{digest[:12]}"
+
+
+def proximity_of(selection: str, *, budget: int | None = None, answer: str | None = None) -> float | None:
+    """KL reduction (nats) of a selection's first ``budget`` picks towards the client's denoised answer.
+
+    ``answer``: the selection that was made from the answer, where this one was made without. None where there is
+    no answer to compare with, or it is of another clustering.
+    """
+    chosen = read_selection(selection)[0]
+    told = chosen if answer is None else read_selection(answer)[0]
+    estimated = told.cluster_score
+    if np.isnan(told.cluster_noisy).any() or len(estimated) != len(chosen.cluster_size):
+        return None
+    picked = np.bincount(chosen.cluster[:budget], minlength=len(estimated))
+    return kl_reduction(np.nan_to_num(estimated), chosen.cluster_size, picked)
 
 
 LATEST = "latest"

@@ -92,4 +92,4 @@ def test_nearness_ranks_samplers_where_the_lake_holds_something_near_and_not_els
 
 def test_fixmatch_beats_its_probe_for_every_client_of_its_table():
     for row in stored("fixmatch")["rows"]:
-        assert row["accuracy_mean"] > row["probe_accuracy"] + 0.02
+        assert row["accuracy_mean"] > row["probe_accuracy"] + 0.01

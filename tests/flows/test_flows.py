@@ -18,7 +18,14 @@ from ecos_core.config import IndexConfig, OutsourceConfig, SampleConfig, Trackin
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake
 from tests.flows.prefect_support import all_that_the_server_holds, artifacts_of, runs_of
-from tests.tiny_support import CLUSTERS, IMAGE_SIZE, ServedClient, TinyImages
+from tests.tiny_support import (
+    CLUSTERS,
+    IMAGE_SIZE,
+    ServedClient,
+    TinyImages,
+    change_policy,
+    client_process,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -73,6 +80,7 @@ def test_the_run_s_page_shows_scores_quotas_montage_account_and_picks(
     assert {"scores", "quotas", "montage", "privacy-account", "picks"} <= set(shown)
     told = shown["what-happened"]
     assert told["task_run_id"] is None, "it stands above what the tasks show"
+    assert told["description"].startswith("30 images chosen at epsilon 0.3")
     assert "**30 images**" in told["data"] and " of 50 in all" in told["data"]
     assert shown["scores"]["data"].startswith("data:image/png;base64,")
     assert 0 < len(shown["montage"]["data"]) < 1_000_000
@@ -126,7 +134,45 @@ def test_a_training_on_the_latest_selection(
     assert experiment is not None
     run = store.search_runs([experiment.experiment_id], "tags.`ecos.kind` = 'training'")[0]
     assert run.data.metrics["accuracy_mean"] == trained["metrics"]["accuracy_mean"]
-    assert store.list_artifacts(run.info.run_id, "model")
+    assert {found.path for found in store.list_artifacts(run.info.run_id)} >= {
+        "model",
+        "training",
+        "evaluation",
+    }
+    assert {entry.dataset.name for entry in run.inputs.dataset_inputs} >= {"lake", "selection", "test"}
+    champion = store.get_model_version_by_alias("tiny-linear_probe", "champion")
+    assert champion.run_id == run.info.run_id
+
+
+def test_a_model_is_evaluated_on_the_client_s_own_data_and_charged(
+    sampled: dict[str, Any], tiny_lake: Path, tiny_images: TinyImages, tracking: TrackingConfig, out: str,
+    client_home: Path, tmp_path: Path,
+) -> None:  # fmt: skip
+    from flows.train_downstream import train_downstream
+
+    home = tmp_path / "home"
+    shutil.copytree(client_home, home)
+    change_policy(home, operations=["evaluate"])
+    with client_process(home) as client:
+        values = {
+            "lake": str(tiny_lake), "selection": f"{sampled['out']}/latest", "out": out, "tracking": tracking,
+            "client": {"url": client.url, "token_file": str(client.token_file)}, "evaluation": {"epsilon": 3},
+        }  # fmt: skip
+        trained = train_downstream(TrainingRun.model_validate(values))
+        told = trained["evaluation"]
+        assert 0.1 < told["accuracy"] <= 1 and 0 < told["error"] < 0.2
+        assert told["privacy"]["epsilon"] == pytest.approx(client.spent["epsilon"])
+        spent = client.spent
+        train_downstream(TrainingRun.model_validate(values))
+        assert client.spent == spent, "a repeat is free"
+        with pytest.raises(InputError, match="use linear_probe"):
+            train_downstream(TrainingRun.model_validate({**values, "training": {"use": "fine_tune"}}))
+    store = mlflow.MlflowClient(tracking.uri)
+    experiment = store.get_experiment_by_name("tiny")
+    assert experiment is not None
+    run = store.search_runs([experiment.experiment_id], "tags.`ecos.kind` = 'training'")[0]
+    assert run.data.metrics["client/accuracy"] == told["accuracy"]
+    assert run.data.metrics["privacy/epsilon_autodp"] > 0 and "accuracy_mean" not in run.data.metrics
 
 
 def test_an_index_run_adds_what_is_new_and_keeps_the_clusters(
@@ -185,6 +231,13 @@ def test_an_outsourcing_compares_samplers_in_nested_runs_and_a_report(
         assert len(store.get_metric_history(run.info.run_id, "accuracy")) == 2
         assert ("privacy/epsilon_release" in run.data.metrics) == run.info.run_name.startswith("ecos")
         assert len(run.inputs.dataset_inputs) == 2
+        assert len(store.get_metric_history(run.info.run_id, "proximity/kl_reduction")) == 2
+        assert {"accuracy_low", "seed1/calibration_error", "seed2/macro_accuracy"} <= set(run.data.metrics)
+    best = max(nested, key=lambda run: run.data.metrics["accuracy_mean"])
+    assert [run.info.run_name for run in nested if "ecos.champion" in run.data.tags] == [best.info.run_name]
+    assert best.data.tags["ecos.champion"] == "true"
+    champion = store.get_model_version_by_alias("clinic-linear_probe", "champion")
+    assert champion.run_id == best.info.run_id
     shown = artifacts_of(prefect_url, runs_of(prefect_url, "outsource")[0]["id"])
     assert {"results", "privacy"} <= set(shown)
 

@@ -168,7 +168,7 @@ def test_a_run_by_the_api_and_what_no_form_can_know_fails_in_one_line(site: Site
 def test_of_two_scheduled_runs_that_overlap_one_runs(site: Site) -> None:
     before = site.client.spent["events"]
     place = f"deployments/{site.deployments[WEEKLY]['id']}/schedules"
-    soon = datetime.now(UTC) + timedelta(seconds=3)
+    soon = datetime.now(UTC) + timedelta(seconds=6)
     parameters = site.parameters(WEEKLY, **SMALL, privacy={"epsilon": 0.21})
     times = [once(soon + timedelta(seconds=late), f"once-{late}", parameters) for late in (0, 1)]
     added = site.ask("POST", place, json=times)

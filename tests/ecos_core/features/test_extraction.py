@@ -1,8 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,37 +151,6 @@ def test_missing_features_and_shards_are_named(grow: Grow, colour_extractor: Ext
     next((features.folder / "shards").path.glob("*.parquet")).unlink()
     with pytest.raises(IntegrityError, match="no file"):
         features.load()
-
-
-SCRIPT = """
-import sys
-from ecos_core.features.extraction import extract_lake
-from ecos_core.features.extractor import load_extractor
-from ecos_core.lake.lake import Lake
-print("loaded", flush=True)
-print(extract_lake(Lake.open(sys.argv[1]), load_extractor(image_size=32), workers=1).digest)
-"""
-
-
-@pytest.mark.integration
-def test_killed_anywhere_it_goes_on_to_the_same_digest(grow: Grow) -> None:
-    lake = grow(160, 1)
-    command = [sys.executable, "-c", SCRIPT, str(lake.location)]
-    rng = np.random.default_rng(0)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for _ in range(3):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        assert process.stdout is not None and process.stdout.readline() == "loaded\n"
-        time.sleep(rng.uniform(0.3, 1.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    resumed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    shards = lake.folder("features").path
-    for path in sorted(shards.rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    clean = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert resumed.stdout == clean.stdout
 
 
 def test_nothing_half_written_is_left_behind(grow: Grow, colour_extractor: Extractor, tmp_path: Path) -> None:
