@@ -46,7 +46,7 @@ print(*{name for module in sys.modules.values() for name in
 
 
 def startup(quick: bool) -> Iterator[Row]:
-    """Started and answered on cached features, in seconds: the bar is the issue's."""
+    """Started and answered on cached features, in seconds."""
     attempts = 1 if quick else 5
     with tempfile.TemporaryDirectory() as root:
         home = make_home(Path(sys.executable), Path(root))
