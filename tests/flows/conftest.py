@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,21 @@ from ecos_core.config import TrackingConfig
 
 
 @pytest.fixture(scope="session")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> TrackingConfig:
+def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_artifacts(mlflow_folder: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ECOS_MLFLOW_ARTIFACTS", str(mlflow_folder / "artifacts"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tracking(mlflow_folder: Path) -> TrackingConfig:
     """MLflow in a file of its own."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    os.environ["ECOS_MLFLOW_ARTIFACTS"] = str(folder / "artifacts")
-    return TrackingConfig(uri=f"sqlite:///{folder / 'mlflow.db'}", experiment="tiny")
+    return TrackingConfig(uri=f"sqlite:///{mlflow_folder / 'mlflow.db'}", experiment="tiny")
 
 
 @pytest.fixture
