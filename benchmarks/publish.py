@@ -208,6 +208,7 @@ SPEED = {
     "wall_s": "seconds",
     "peer": "peer",
     "peer_s": "its seconds",
+    "peak_bytes": "peak bytes",
     "ratio": "ratio",
     "inertia_ratio": "inertia",
     "fit_s": "fit",
@@ -278,7 +279,9 @@ SECTIONS: dict[str, Callable[[str], str]] = {
     "fixmatch": tuned,
     "proximity": correlations,
     "text": accuracy_table,
-    **dict.fromkeys(("k_center", "kmeans", "assign", "pipeline", "orchestration", "gpu_checks"), speed),
+    **dict.fromkeys(
+        ("k_center", "kmeans", "assign", "pipeline", "scale", "orchestration", "gpu_checks"), speed
+    ),
     "text headlines": lambda _: headlines("text"),
     "tabular": accuracy_table,
     "tabular headlines": lambda _: headlines("tabular"),
