@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,28 @@ def quick_grid(grid: Grid) -> Grid:
     """The first client, the first seed, one draw, the id+ood pool: a minute."""
     return grid.model_copy(
         update={"pools": grid.pools[:1], "clients": grid.clients[:1], "seeds": grid.seeds[:1], "draws": 1}
+    )
+
+
+def measure_table(
+    name: str,
+    prepare: Callable[[Path], Path],
+    *,
+    quick: bool,
+    home: Path,
+    out: Path,
+    mlflow_uri: str,
+    workers: int,
+    progress: ProgressSink,
+    **settings: Any,
+) -> dict[str, Any]:
+    """``run_table`` of the grid of these ``settings`` on the features that ``prepare(home)`` makes."""
+    home = default_home() if home == Path() else home
+    features = prepare(home)
+    grid = make_grid(**settings)
+    grid = quick_grid(grid) if quick else grid
+    return run_table(
+        name, features, grid, home=home, out=out, mlflow_uri=mlflow_uri, workers=workers, progress=progress
     )
 
 

@@ -7,10 +7,11 @@ together. No download and no ``--data-root`` is needed.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import default_home, make_grid, quick_grid, run_table
+from benchmarks.accuracy import measure_table
 from benchmarks.grid import POOLS, TABLE_SAMPLERS
 from benchmarks.images import feature_file, read_tree
 from ecos_core.progress import ProgressSink, silent
@@ -42,9 +43,9 @@ def run(
     ``data_root``: digits that were made earlier (default: made once under ``home``); ``quick``: MNIST as
     the only client, one seed, one draw, the id+ood pool.
     """
-    home = default_home() if home == Path() else home
-    features = prepare(home, image_size=image_size, progress=progress)
-    grid = make_grid(
+    return measure_table(
+        "digits",
+        partial(prepare, image_size=image_size, progress=progress),
         pools=pools,
         clients=clients,
         budgets=budgets,
@@ -53,14 +54,9 @@ def run(
         epsilon=epsilon,
         clusters=clusters,
         draws=draws,
-    )
-    grid = quick_grid(grid) if quick else grid
-    return run_table(
-        "digits",
-        features,
-        grid,
-        home=home,
+        quick=quick,
         out=out,
+        home=home,
         mlflow_uri=mlflow_uri,
         workers=workers,
         progress=progress,

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import default_home, make_grid, quick_grid, run_table
+from benchmarks.accuracy import measure_table
 from benchmarks.grid import POOLS, TABLE_SAMPLERS
 from benchmarks.images import Labelled, feature_file
 from ecos_core.errors import InputError
@@ -52,9 +53,9 @@ def run(
 
     Raises InputError where DomainNet is not.
     """
-    home = default_home() if home == Path() else home
-    features = prepare(data_root, home, image_size=image_size, progress=progress)
-    grid = make_grid(
+    return measure_table(
+        f"domainnet_{image_size}",
+        partial(prepare, data_root, image_size=image_size, progress=progress),
         pools=pools,
         clients=clients,
         budgets=budgets,
@@ -63,11 +64,12 @@ def run(
         epsilon=epsilon,
         clusters=clusters,
         draws=draws,
-    )
-    grid = quick_grid(grid) if quick else grid
-    name = f"domainnet_{image_size}"
-    return run_table(
-        name, features, grid, home=home, out=out, mlflow_uri=mlflow_uri, workers=workers, progress=progress
+        quick=quick,
+        out=out,
+        home=home,
+        mlflow_uri=mlflow_uri,
+        workers=workers,
+        progress=progress,
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.grid import Grid
-from benchmarks.tables import AVERAGE, NAMES, markdown
+from benchmarks.tables import AVERAGE, NAMES, markdown, markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -45,8 +45,7 @@ def headlines(name: str) -> str:
         if row["client"] == AVERAGE and row["pool"] == "id+ood"
     }
     budgets = sorted({budget for _, budget in mean if budget is not None})
-    lines = ["| ECOS against | " + " | ".join(f"budget {b:,}" for b in budgets) + " |"]
-    lines.append("| --- " * (len(budgets) + 1) + "|")
+    lines = []
     for sampler in dict.fromkeys(key[0] for key in mean):
         if sampler == "ecos":
             continue
@@ -54,8 +53,8 @@ def headlines(name: str) -> str:
         for budget in budgets:
             peer = mean.get((sampler, budget), mean.get((sampler, None)))
             cells.append("" if peer is None else f"{mean['ecos', budget] - peer:+.1f}")
-        lines.append(f"| {NAMES[sampler]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append([NAMES[sampler], *cells])
+    return markdown_table(["ECOS against", *(f"budget {b:,}" for b in budgets)], lines)
 
 
 def in_a_sentence(name: str) -> str:
@@ -84,83 +83,79 @@ def compression(name: str) -> str:
 
 def compression_costs(_: str) -> str:
     """Size and latency of the two networks."""
-    lines = ["| network | ONNX file, MB | one picture, ms |", "| --- | --- | --- |"]
-    lines += [
-        f"| {row['model']} | {row['megabytes']:.1f} | {row['milliseconds']:.1f} |"
+    lines = [
+        [row["model"], f"{row['megabytes']:.1f}", f"{row['milliseconds']:.1f}"]
         for row in stored("compression")["costs"]
     ]
-    return "\n".join(lines) + "\n"
+    return markdown_table(["network", "ONNX file, MB", "one picture, ms"], lines)
 
 
 def tuned(name: str) -> str:
     """Accuracy of the trained network and of the linear probe on the same picks, by client; no deviation of one
     seed."""
-    lines = ["| picks of | budget | client | trained | linear probe | seeds |", "| --- " * 6 + "|"]
+    lines = []
     for row in stored(name)["rows"]:
         figure = _figure(row) if len(row["seeds"]) > 1 else f"{100 * row['accuracy_mean']:.1f}"
         cells = [NAMES[row["sampler"]], f"{row['budget']:,}", row["client"], figure]
         cells += [f"{100 * row['probe_accuracy']:.1f}", ", ".join(map(str, row["seeds"]))]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return markdown_table(["picks of", "budget", "client", "trained", "linear probe", "seeds"], lines)
 
 
 def correlations(name: str) -> str:
     """Rank correlation of KL reduction and accuracy, by pool and budget."""
-    lines = ["| pool | budget | correlation | 95 % interval | splits |", "| --- " * 5 + "|"]
+    lines = []
     for row in stored(name)["rows"]:
         interval = f"{row['low']:.2f} to {row['high']:.2f}"
         cells = [row["pool"], f"{row['budget']:,}", f"{row['correlation']:.2f}", interval, str(row["splits"])]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return markdown_table(["pool", "budget", "correlation", "95 % interval", "splits"], lines)
 
 
 def client_labels(name: str) -> str:
     """Right labels and the accuracy of the model trained on them (in brackets), by number of labelled picks."""
     rows = [row for row in stored(name)["rows"] if row["client"] == AVERAGE]
     budgets = sorted({row["budget"] for row in rows})
-    lines = ["| epsilon | labels by | picks of | " + " | ".join(f"{b:,} picks" for b in budgets) + " |"]
-    lines.append("| --- " * (3 + len(budgets)) + "|")
+    lines = []
     for line in dict.fromkeys((row["epsilon"], row["method"], row["sampler"]) for row in rows):
         found = {r["budget"]: r for r in rows if (r["epsilon"], r["method"], r["sampler"]) == line}
         cells = [f"{line[0]:g}", METHODS[line[1]], NAMES[line[2]]]
         cells += [f"{100 * found[b]['label_accuracy']:.1f} ({_figure(found[b])})" for b in budgets]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return markdown_table(["epsilon", "labels by", "picks of", *(f"{b:,} picks" for b in budgets)], lines)
 
 
 def extraction(name: str) -> str:
     """Images a second of the lake and of its peers, by backbone."""
     rows = stored(name)["rows"]
     peers = ["ONNX Runtime, ready tensors", "decode, forward", "ImageFolder + DataLoader, torch"]
-    lines = ["| backbone | lake to features | " + " | ".join(f"{peer} (ratio)" for peer in peers) + " |"]
-    lines.append("| --- " * (2 + len(peers)) + "|")
+    lines = []
     for case in dict.fromkeys(
         row["name"].removesuffix(": lake") for row in rows if row["name"].endswith(": lake")
     ):
         found = {row["peer"]: row for row in rows if row["name"] == f"{case}: lake"}
         cells = [case, f"{found[peers[0]]['ours_per_s']:.1f}"]
         cells += [f"{found[peer]['peer_per_s']:.1f} ({found[peer]['ratio']:.2f})" for peer in peers]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return markdown_table(["backbone", "lake to features", *(f"{peer} (ratio)" for peer in peers)], lines)
 
 
 def float16(name: str) -> str:
     """What half the bytes change."""
     rows = {row["name"]: row for row in stored(name)["rows"]}
     alike = rows["assigned alike"]
-    lines = ["| float16 against float32 | |", "| --- | --- |"]
-    lines.append(
-        f"| images assigned to the same of {alike['clusters']} clusters | {100 * alike['ratio']:.2f} % |"
-    )
+    lines = [
+        [f"images assigned to the same of {alike['clusters']} clusters", f"{100 * alike['ratio']:.2f} %"]
+    ]
     for label, row in rows.items():
         if label.startswith("inertia"):
-            lines.append(f"| inertia of centroids fitted on it | {100 * (row['ratio'] - 1):+.2f} % |")
+            lines.append(["inertia of centroids fitted on it", f"{100 * (row['ratio'] - 1):+.2f} %"])
         elif label.startswith("picked alike"):
-            lines.append(f"| the same picks ({label.split(', ')[1]}) | {100 * row['ratio']:.1f} % |")
+            lines.append([f"the same picks ({label.split(', ')[1]})", f"{100 * row['ratio']:.1f} %"])
         elif label.startswith("probe"):
             figures = f"{row['float16']:.2f} %, {row['points']:+.2f} ± {row['points_std']:.2f} points"
-            lines.append(f"| accuracy of a linear probe on {label.split(', ')[1]} | {figures} |")
-    return "\n".join(lines) + "\n"
+            lines.append([f"accuracy of a linear probe on {label.split(', ')[1]}", figures])
+    return markdown_table(["float16 against float32", ""], lines)
 
 
 def plot_client_labels(path: Path) -> None:
@@ -227,38 +222,42 @@ def speed(name: str) -> str:
     """What was timed, its peer, the ratio and the bar; only the columns that a row fills."""
     rows = stored(name)["rows"]
     keys = [key for key in SPEED if any(key in row for row in rows)]
-    lines = ["| " + " | ".join(SPEED[key] for key in keys) + " |", "| --- " * len(keys) + "|"]
-    for row in rows:
-        cells = (row.get(key, "") for key in keys)
-        lines.append(
-            "| "
-            + " | ".join(f"{c:.3g}" if isinstance(c, float) else "" if c is None else str(c) for c in cells)
-            + " |"
-        )
-    return "\n".join(lines) + "\n"
+    lines = [[_cell(row.get(key)) for key in keys] for row in rows]
+    return markdown_table([SPEED[key] for key in keys], lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def bars(name: str) -> str:
     """Each figure beside its bar, and what was looked at; a missed one says so."""
-    lines = ["| figure | measured | bar | met | more |", "| --- " * 5 + "|"]
-    for row in stored(name)["rows"]:
-        met = "yes" if row["ok"] else "**no**"
-        lines.append(f"| {row['name']} | {row['ours']:,.4g} | {row['bar']:,.4g} | {met} | {row['detail']} |")
-    return "\n".join(lines) + "\n"
+    lines = [
+        [
+            row["name"],
+            f"{row['ours']:,.4g}",
+            f"{row['bar']:,.4g}",
+            "yes" if row["ok"] else "**no**",
+            row["detail"],
+        ]
+        for row in stored(name)["rows"]
+    ]
+    return markdown_table(["figure", "measured", "bar", "met", "more"], lines)
 
 
 def _by_client(name: str, keys: tuple[str, ...]) -> str:
     rows = stored(name)["rows"]
     clients = list(dict.fromkeys(row["client"] for row in rows))
-    lines = ["| " + " | ".join(["picks of", *keys[1:], *clients]) + " |"]
-    lines.append("| --- " * (len(keys) + len(clients)) + "|")
+    lines = []
     for line in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
         found = {row["client"]: row for row in rows if tuple(row[key] for key in keys) == line}
         budget = "all" if line[1] is None else f"{line[1]:,}"
         cells = [(NAMES | TEACHER)[line[0]], budget, f"{line[2]:g}"]
         cells += [_figure(found[client]) for client in clients]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    return markdown_table(["picks of", *keys[1:], *clients], lines)
 
 
 def _figure(row: dict[str, Any]) -> str:

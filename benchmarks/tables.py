@@ -5,7 +5,7 @@ columns, average last.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,14 @@ def markdown(rows: Sequence[dict[str, Any]], grid: Grid) -> str:
     parts = []
     for pool in grid.pools:
         header = ["method", "budget", "epsilon", *grid.clients, AVERAGE]
-        lines = [_line(header), _line(["---"] * len(header))]
-        lines += [
-            _line([name, budget, epsilon, *cells])
-            for name, budget, epsilon, cells in _table(rows, grid, pool)
-        ]
-        parts.append(f"### {pool}\n\n" + "\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+        lines = [[name, budget, epsilon, *cells] for name, budget, epsilon, cells in _table(rows, grid, pool)]
+        parts.append(f"### {pool}\n\n{markdown_table(header, lines)}")
+    return "\n".join(parts)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, its cells as they are."""
+    return "".join(_line(cells) + "\n" for cells in (header, ["---"] * len(header), *rows))
 
 
 def latex(rows: Sequence[dict[str, Any]], grid: Grid) -> str:

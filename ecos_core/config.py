@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ecos_core.errors import InputError
 from ecos_core.features.preprocessing import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
+from ecos_core.features.ray_tasks import Workplace
 from ecos_core.privacy.events import Adjacency
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.training.config import TrainConfig
@@ -20,7 +21,6 @@ from ecos_core.training.config import TrainConfig
 ModelT = TypeVar("ModelT", bound=BaseModel)
 SamplerName = Literal["ecos", "ecos_paper", "random", "k_center", "proximity", "dsir", "oracle", "balanced"]
 
-Engine = Literal["local", "ray"]
 ENGINE_HELP = (
     "`ray`: extraction, assignment and the choice in clusters run as tasks on a Ray cluster (`RAY_ADDRESS`)."
 )
@@ -97,7 +97,7 @@ class IndexConfig(Settings):
         description="Group pictures that look the same; samplers take one of each group.",
     )
     seed: int = Field(0, title="Seed", ge=0)
-    engine: Engine = Field("local", title="Engine", description=ENGINE_HELP)
+    engine: Workplace = Field("local", title="Engine", description=ENGINE_HELP)
 
     @model_validator(mode="after")
     def _clusters_are_positive(self) -> Self:
@@ -201,7 +201,7 @@ class SampleConfig(Settings):
     privacy: PrivacyConfig = Field(default_factory=lambda: PrivacyConfig(), title="Privacy")
     clustering: str | None = Field(None, title="Clustering", description="Empty: the lake's latest.")
     seed: int = Field(0, title="Seed", ge=0)
-    engine: Engine = Field("local", title="Engine", description=ENGINE_HELP)
+    engine: Workplace = Field("local", title="Engine", description=ENGINE_HELP)
     tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
 
 

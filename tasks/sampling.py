@@ -10,15 +10,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ecos_core.clustering.clustering import Clustering
-from ecos_core.config import Engine, SampleConfig
+from ecos_core.config import SampleConfig
+from ecos_core.features.ray_tasks import Workplace
 from ecos_core.lake.lake import Lake
-from ecos_core.lake.lookup import image_rows
 from ecos_core.reporting import figures
 from ecos_core.reporting.montage import contact_sheet
-from ecos_core.reporting.pictures import COLUMNS, picture_of
 from ecos_core.reporting.style import png
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.sampling.store import read_selection
+from ecos_core.stages.reporting import sample_pictures
 from ecos_core.stages.selecting import (
     Choice,
     check_choice,
@@ -46,7 +46,7 @@ def select_subset(
     config: SamplerConfig,
     seed: int,
     scores: str | None = None,
-    engine: Engine = "local",
+    engine: Workplace = "local",
 ) -> dict[str, Any]:
     """Returns the selection's folder and digest."""
     began = time.perf_counter()
@@ -95,11 +95,8 @@ def publish_selection(lake: str, selection: str, out: str, account: dict[str, An
     )
     opened = Lake.open(lake)
     shown = chosen.sample_id[:MONTAGE_IMAGES].tolist()
-    rows = {
-        row["sample_id"]: row
-        for row in image_rows(opened, opened.snapshot(manifest.inputs["lake"]), shown, COLUMNS)
-    }
-    show_picture("montage", contact_sheet([picture_of(rows[sample]) for sample in shown]), "The first picks")
+    pictures = sample_pictures(opened, opened.snapshot(manifest.inputs["lake"]), shown)
+    show_picture("montage", contact_sheet([pictures[sample] for sample in shown]), "The first picks")
     reasons = Counter(chosen.reason.tolist()) + Counter(
         f"left out: {reason}" for reason in chosen.omitted.reason.tolist()
     )

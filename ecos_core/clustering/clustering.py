@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from ecos_core.clustering.backends import BackendName
 from ecos_core.clustering.kmeans import POINTS_PER_CENTROID, Centroids, centroids_digest, fit_kmeans
 from ecos_core.clustering.runs import (
-    EngineName,
     RunDone,
     RunStatistics,
     merge_statistics,
@@ -28,6 +27,7 @@ from ecos_core.clustering.runs import (
 )
 from ecos_core.errors import InputError
 from ecos_core.features.feature_set import FeatureSet, column, matrix
+from ecos_core.features.ray_tasks import Workplace
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import (
@@ -138,7 +138,7 @@ def cluster_lake(
     iterations: int = 25,
     backend: BackendName = "auto",
     recluster: bool = False,
-    engine: EngineName = "local",
+    engine: Workplace = "local",
     progress: ProgressSink = silent,
 ) -> Clustering:
     """Cluster ``feature_set`` and make the result the newest clustering.
@@ -223,7 +223,7 @@ def _assign(
     request: dict[str, Any],
     centroids: NDArray[np.float32],
     before: Clustering | None,
-    engine: EngineName,
+    engine: Workplace,
     progress: ProgressSink,
     *,
     newest: bool = True,

@@ -32,4 +32,5 @@ def _write_run(
     folder_url: str,
     plan: RunPlan,
 ) -> RunDone:
-    return write_run(Lake.open(lake_url), feature_set, plan, centroids, Location.of(folder_url))
+    # One thread: a task asks for one core.
+    return write_run(Lake.open(lake_url), feature_set, plan, centroids, Location.of(folder_url), workers=1)

@@ -11,7 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ecos_core.clustering.assignment import nearest
 from ecos_core.features.devices import sees_gpu
 from ecos_core.features.feature_set import ROW_GROUP_ROWS, FeatureSet, matrix
+from ecos_core.features.ray_tasks import Workplace
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, ShardRecord, canonical_json, read_shard, sha256_hex, write_shard
@@ -33,7 +34,6 @@ ROW_GROUP_BYTES = 2**20
 MONTAGE = 8
 # Threads that feed a GPU: one reads while the other searches.
 GPU_READERS = 2
-EngineName = Literal["local", "ray"]
 IMAGE_COLUMNS = ("sample_id", "domain", "label")
 
 
@@ -112,12 +112,21 @@ def read_run_done(folder: Location, name: str) -> RunDone | None:
 
 
 def write_run(
-    lake: Lake, feature_set: FeatureSet, plan: RunPlan, centroids: NDArray[np.float32], folder: Location
+    lake: Lake,
+    feature_set: FeatureSet,
+    plan: RunPlan,
+    centroids: NDArray[np.float32],
+    folder: Location,
+    *,
+    workers: int | None = None,
 ) -> RunDone:
-    """Assign the run's rows and write members, statistics and completion record into ``folder``."""
+    """Assign the run's rows and write members, statistics and completion record into ``folder``.
+
+    ``workers``: threads, the cores by default.
+    """
     import pyarrow as pa
 
-    assigned = assigned_parts(feature_set.folder / "shards", plan.features, centroids)
+    assigned = assigned_parts(feature_set.folder / "shards", plan.features, centroids, workers)
     tables, ids, distances = [], [], []
     for features, images in zip(plan.features, plan.images, strict=True):
         parts = list(itertools.islice(assigned, _parts(features)))
@@ -147,7 +156,10 @@ def write_run(
 
 
 def assigned_parts(
-    folder: Location, shards: Iterable[ShardRecord], centroids: NDArray[np.float32]
+    folder: Location,
+    shards: Iterable[ShardRecord],
+    centroids: NDArray[np.float32],
+    workers: int | None = None,
 ) -> Iterator[tuple[pa.Table, NDArray[np.int32], NDArray[np.float32]]]:
     """Feature shards in consecutive parts (``sample_id, feature``), each with cluster and distance of its
     rows.
@@ -166,7 +178,9 @@ def assigned_parts(
 
     with threadpool_limits(1, user_api="blas"):
         parts = ((shard, index) for shard in shards for index in range(_parts(shard)))
-        yield from in_order(work, parts, workers=GPU_READERS if sees_gpu() else available_cores())
+        yield from in_order(
+            work, parts, workers=workers or (GPU_READERS if sees_gpu() else available_cores())
+        )
 
 
 def _parts(shard: ShardRecord) -> int:
@@ -180,7 +194,7 @@ def write_runs(
     centroids: NDArray[np.float32],
     folder: Location,
     *,
-    engine: EngineName = "local",
+    engine: Workplace = "local",
     progress: ProgressSink = silent,
 ) -> list[RunDone]:
     """Do what is missing of ``plans`` in ``folder``, here or on Ray; all of them, in their order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from ecos_core.features.feature_set import (
     write_done,
 )
 from ecos_core.features.lake_projection import project_for_lake
+from ecos_core.features.ray_tasks import Workplace
 from ecos_core.lake.lake import Lake, Snapshot
 from ecos_core.progress import ProgressSink, silent
 from ecos_core.storage import Location, Manifest, ShardRecord, write_manifest
@@ -49,7 +50,7 @@ def extract_lake(
     snapshot: Snapshot | None = None,
     dtype: DType = "float16",
     projection: int | None = None,
-    engine: Literal["local", "ray"] = "local",
+    engine: Workplace = "local",
     workers: int | None = None,
     progress: ProgressSink = silent,
 ) -> FeatureSet:

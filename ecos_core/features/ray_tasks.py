@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, Literal, TypeVar
 
 from ecos_core.errors import EcosError, MissingDependencyError
 
 log = logging.getLogger(__name__)
 
 TASKS_AHEAD = 2
+# Where shards and clusters are worked on: in this process, or as tasks on a Ray cluster.
+Workplace = Literal["local", "ray"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -35,21 +38,13 @@ def run_on_ray(
     waiting: dict[Any, Item] = {}
     todo = iter(items)
     while True:
-        for item in _first(todo, places * TASKS_AHEAD - len(waiting)):
+        for item in islice(todo, places * TASKS_AHEAD - len(waiting)):
             waiting[task.remote(*held, item)] = item
         if not waiting:
             return
         ready, _ = ray.wait(list(waiting), num_returns=1)
         for reference in ready:
             yield waiting.pop(reference), _result(ray, reference)
-
-
-def _first(items: Iterator[Item], count: int) -> Iterator[Item]:
-    for _ in range(count):
-        try:
-            yield next(items)
-        except StopIteration:
-            return
 
 
 def _result(ray: Any, reference: Any) -> Any:

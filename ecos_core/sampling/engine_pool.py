@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ecos_core.clustering.members import Grouped, Members
 from ecos_core.clustering.pool import LakePool
 from ecos_core.clustering.restricted import RestrictedPool, restricted_pool
-from ecos_core.features.ray_tasks import run_on_ray
+from ecos_core.features.ray_tasks import Workplace, run_on_ray
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.sampling.pool import Floats, Integers, Pool
@@ -30,7 +30,7 @@ class EnginePool:
 
     base: RestrictedPool
     licence_allow: tuple[str, ...] = ()
-    engine: Literal["local", "ray"] = "local"
+    engine: Workplace = "local"
     progress: ProgressSink = silent
     version: str = ""
 

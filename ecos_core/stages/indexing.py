@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
 
 from ecos_core.clustering.auto import choose_clusters
 from ecos_core.clustering.clustering import Clustering, cluster_lake
@@ -12,6 +11,7 @@ from ecos_core.config import ExtractorConfig, ImageSource, IndexConfig
 from ecos_core.features.extraction import extract_lake
 from ecos_core.features.feature_set import FeatureSet
 from ecos_core.features.lake_extractor import extractor_for_lake, held_modality
+from ecos_core.features.ray_tasks import Workplace
 from ecos_core.lake.ingest import IngestReport, ingest
 from ecos_core.lake.lake import Lake
 from ecos_core.lake.modality import IMAGE
@@ -37,7 +37,7 @@ def extract(
     lake: str,
     config: ExtractorConfig,
     *,
-    engine: Literal["local", "ray"] = "local",
+    engine: Workplace = "local",
     progress: ProgressSink = silent,
 ) -> FeatureSet:
     """Extract what is missing of the lake's newest snapshot."""

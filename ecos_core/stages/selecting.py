@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ecos_core.clustering.clustering import Clustering
 from ecos_core.clustering.pool import LakePool
 from ecos_core.clustering.restricted import RestrictedPool, restricted_pool
 from ecos_core.errors import InputError
+from ecos_core.features.ray_tasks import Workplace
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import ProgressSink, silent
 from ecos_core.sampling.config import SamplerConfig, Scores
@@ -122,7 +123,7 @@ def select(
     folder: Location,
     *,
     named: bool = False,
-    engine: Literal["local", "ray"] = "local",
+    engine: Workplace = "local",
     progress: ProgressSink = silent,
 ) -> StoredSelection:
     """Choose into ``folder``, or with ``named`` into a folder of it that is named by what goes in.

@@ -6,13 +6,18 @@ where it was.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from ecos_core.errors import InputError
 from ecos_core.lake.decode import BadSample
 from ecos_core.lake.modality import Examine, examine_image
+from ecos_core.storage import Location
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,16 @@ def domain_and_label(parts: Sequence[str]) -> tuple[str | None, str | None]:
 def readable(name: str | None) -> str | None:
     """File names are bytes; those that are no UTF-8 are kept with \\x escapes."""
     return None if name is None else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def csv_reader(listing: Location) -> Iterator[csv.DictReader[str]]:
+    """The rows of a CSV with a header. Raises InputError, also while it is read, when it is none."""
+    with listing.open_input() as file:
+        try:
+            yield csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{listing}: not a CSV file in UTF-8 ({error})") from error
 
 
 def nonempty(value: object) -> str | None:

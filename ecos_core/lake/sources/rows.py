@@ -6,14 +6,12 @@ the sample.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ecos_core.errors import InputError
 from ecos_core.lake.modality import examine_row, row_bytes
-from ecos_core.lake.sources.base import SourceItem, nonempty
+from ecos_core.lake.sources.base import SourceItem, csv_reader, nonempty
 from ecos_core.storage import Location
 
 ROLES = {"label": "label", "domain": "domain", "source": "source", "attribution": "attribution",
@@ -31,27 +29,21 @@ class Row:
 
 def read_rows(listing: Location) -> Iterator[Row]:
     """The rows of a CSV. Raises InputError when it is none, or a row has more cells than columns."""
-    with listing.open_input() as file:
-        reader = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
-        try:
-            names = [name or "" for name in reader.fieldnames or []]
-            columns = [name for name in names if name.strip().lower() not in ROLES]
-            if not columns or "" in columns or len(set(names)) != len(names):
-                raise InputError(
-                    f"{listing}: no table of samples: the first line must name the columns, each once, "
-                    f"and one beside {', '.join(sorted(set(ROLES.values())))}"
-                )
-            for number, cells in enumerate(reader, start=1):
-                if None in cells:
-                    raise InputError(f"{listing}: row {number} has more cells than the first line names")
-                facts = {
-                    ROLES[name.strip().lower()]: nonempty(cells[name])
-                    for name in names
-                    if name not in columns
-                }
-                yield Row(number, row_bytes({name: cells[name] or "" for name in columns}), facts)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{listing}: not a CSV file in UTF-8 ({error})") from error
+    with csv_reader(listing) as reader:
+        names = [name or "" for name in reader.fieldnames or []]
+        columns = [name for name in names if name.strip().lower() not in ROLES]
+        if not columns or "" in columns or len(set(names)) != len(names):
+            raise InputError(
+                f"{listing}: no table of samples: the first line must name the columns, each once, "
+                f"and one beside {', '.join(sorted(set(ROLES.values())))}"
+            )
+        for number, cells in enumerate(reader, start=1):
+            if None in cells:
+                raise InputError(f"{listing}: row {number} has more cells than the first line names")
+            facts = {
+                ROLES[name.strip().lower()]: nonempty(cells[name]) for name in names if name not in columns
+            }
+            yield Row(number, row_bytes({name: cells[name] or "" for name in columns}), facts)
 
 
 @dataclass(frozen=True)

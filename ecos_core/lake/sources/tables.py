@@ -7,14 +7,13 @@ Columns are found by name: ``image`` (a struct of bytes and path, or bytes), or 
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ecos_core.errors import InputError
-from ecos_core.lake.sources.base import SourceItem, nonempty, refuse
+from ecos_core.lake.sources.base import SourceItem, csv_reader, nonempty, refuse
 from ecos_core.storage import Location
 
 IMAGE_COLUMNS = ("image", "img", "bytes", "image_bytes", "content", "png", "jpg", "jpeg")
@@ -159,12 +158,8 @@ class CsvSource:
         return sum(1 for _ in self.items())
 
     def items(self) -> Iterator[SourceItem]:
-        with self.listing.open_input() as file:
-            text = io.TextIOWrapper(file, "utf-8-sig", newline="")
-            try:
-                yield from self._rows(csv.DictReader(text))
-            except (UnicodeDecodeError, csv.Error) as error:
-                raise InputError(f"{self.listing}: not a CSV file in UTF-8 ({error})") from error
+        with csv_reader(self.listing) as reader:
+            yield from self._rows(reader)
 
     def _rows(self, reader: csv.DictReader[str]) -> Iterator[SourceItem]:
         found = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
