@@ -50,12 +50,17 @@ def k_center_on(device: Device, searches: Sequence[Search], stop_radius: float |
             )
             for search in searches
         ]
-    if not sees_gpu():
+    check_device(device)
+    return _on_gpu(searches, stop_radius)
+
+
+def check_device(device: Device) -> None:
+    """Raises InputError for a GPU that torch does not see here."""
+    if device == "gpu" and not sees_gpu():
         raise InputError(
             "k-center was asked to run on a GPU (k_center_on: gpu) and torch sees none here; "
             "set k_center_on to cpu, or see 'ecos doctor'"
         )
-    return _on_gpu(searches, stop_radius)
 
 
 def _on_gpu(searches: Sequence[Search], stop_radius: float | None) -> list[Picks]:
