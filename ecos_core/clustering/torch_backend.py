@@ -110,16 +110,18 @@ def _rows_a_chunk(points: Any, clusters: int) -> int:
 
 
 def _sums(points: Any, ids: Any, clusters: int) -> tuple[Any, Any]:
-    """Float32 sums [R, d] and counts [R] of the members of every centroid."""
+    """Float32 sums [R, d] and counts [R] of the members of every centroid; nothing returns to the host."""
     import torch
 
     sums = torch.zeros((clusters, points.shape[1]), device=points.device)
     counts = torch.zeros(clusters, device=points.device)
+    every = torch.arange(clusters + 1, device=points.device, dtype=ids.dtype)
     step = _rows_a_chunk(points, clusters)
     for part, chosen in zip(points.split(step), ids.split(step), strict=True):
-        order = torch.argsort(chosen, stable=True)
-        lengths = torch.bincount(chosen, minlength=clusters)
-        sums += torch.segment_reduce(part[order].float(), "sum", lengths=lengths, axis=0, initial=0)
+        ordered, order = torch.sort(chosen, stable=True)
+        lengths = torch.searchsorted(ordered, every).diff()
+        rows = part[order].float()
+        sums += torch.segment_reduce(rows, "sum", lengths=lengths, axis=0, initial=0, unsafe=True)
         counts += lengths
     return sums, counts
 

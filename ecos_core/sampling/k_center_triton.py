@@ -3,9 +3,9 @@
 The rows of all clusters lie one after the other, without padding, cut into tiles of one cluster each. A pick in
 every cluster is ``_advance`` (a tile brings its rows up to date with its cluster's last pick and finds its
 farthest row) and ``_choose`` (a cluster takes the farthest of its tiles' rows). Picks and counters stay on the
-device, so that the arguments of a launch never change: a block of steps is captured once in a CUDA graph and
-replayed, and nothing returns to the host before the last pick. A cluster that has all its picks costs nothing
-more.
+device, so that the arguments of a launch never change: where there are many steps a block of them is captured in a
+CUDA graph and replayed. Nothing returns to the host before the last pick, and a cluster that has all its picks costs
+nothing more.
 
 The floor is picks x bytes of the features / memory bandwidth: every step reads all features of the clusters that
 still pick. Squared distances are float32 sums of ``(x - c)^2`` of the numbers held, float32 or bfloat16: no
@@ -28,6 +28,7 @@ BLOCK_COLUMNS = 64
 WARPS = 8
 BLOCK_TILES = 2048
 STEPS_A_GRAPH = 16
+GRAPH_FROM = 256  # steps; a capture waits for the device and empties its cache
 _END = tl.constexpr(1 << 62)  # after every row
 
 
@@ -209,7 +210,7 @@ def _state(
 
 def _steps(state: _State, steps: int) -> None:
     """At least ``steps`` steps; those after a group's last pick change nothing."""
-    if not state.points.is_cuda:
+    if not state.points.is_cuda or steps < GRAPH_FROM:
         for _ in range(steps):
             state.step()
         return
@@ -217,11 +218,9 @@ def _steps(state: _State, steps: int) -> None:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(min(steps, STEPS_A_GRAPH)):
+        for _ in range(STEPS_A_GRAPH):
             state.step()
     torch.cuda.current_stream().wait_stream(stream)
-    if steps <= STEPS_A_GRAPH:
-        return
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         for _ in range(STEPS_A_GRAPH):
