@@ -24,6 +24,8 @@ from benchmarks.grid import Grid, ImageSet, Job, JobData, planned_sigma
 from benchmarks.pacs import DOMAINS, prepare
 from ecos_core.client.operations.moments import encoded
 from ecos_core.client.protocol import MOMENT_SCALE
+from ecos_core.clustering.auto import choose_clusters
+from ecos_core.privacy.planner import SIGNAL_TO_NOISE
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.sampling.moments import moment_query, scores_from_moments
 from ecos_core.sampling.rounds import refine, sigma_of_each_round
@@ -31,7 +33,6 @@ from ecos_core.sampling.samplers import SAMPLERS, SamplerConfig, Scores, Selecti
 from ecos_core.storage import canonical_json, sha256_hex
 
 DELTA = 1e-5
-AUTO_RATIO = 1.0
 EPSILONS = (0.08, 0.1, 0.14, 0.22, 0.582, 1.2, None)
 CLUSTERS = (10, 50, 100, 200, 300, 1000)
 DENOISING = ("clip", "threshold", "lake_prior", "simplex", "tilt")
@@ -153,6 +154,8 @@ def finished_cells(
 
 def _cell_path(folder: Path, digest: str, client: str, seed: int, setting: Setting) -> Path:
     asked = {name: value for name, value in asdict(setting).items() if name != "group"}
+    if setting.clusters is None and setting.epsilon is not None:
+        asked["signal_to_noise"] = SIGNAL_TO_NOISE
     key = sha256_hex(canonical_json([VERSION, digest, client, seed, asked]))
     return folder / f"{key[:24]}.json"
 
@@ -195,7 +198,7 @@ class _Split:
         """Accuracy in [0, 1] by budget; the noise is seeded, since this is no release."""
         sigma = 0.0 if setting.epsilon is None else planned_sigma(setting.epsilon, DELTA)
         records = len(self.data(setting.pool, 10).client)
-        clusters = setting.clusters or auto_clusters(records, sigma, len(self.data(setting.pool, 10).lake))
+        clusters = setting.clusters or choose_clusters(len(self.data(setting.pool, 10).lake), records, sigma)
         data = self.data(setting.pool, clusters)
         selection = self.select(data, setting, sigma, np.random.default_rng([self.seed, clusters]))
         rows = data.rows_of(selection.sample_id)
@@ -223,7 +226,7 @@ class _Split:
 
         each = sigma_of_each_round(sigma, 2)
         first = histogram(data.votes, len(data.pool.cluster_sizes), each, rng)
-        count = auto_clusters(len(data.client), each, len(data.lake))
+        count = choose_clusters(len(data.lake), len(data.client), each)
         pool = refine(data.pool, first, SamplerConfig(), clusters=count, seed=self.seed)
         votes = nearest(data.images.features[data.client], pool.centroids)[0]
         return pool, histogram(votes, len(pool.centroids), each, rng)
@@ -243,9 +246,3 @@ def discrete_noise(count: int, sigma: float, rng: np.random.Generator) -> NDArra
     values = np.arange(-reach, reach + 1)
     weights = np.exp(-0.5 * (values / sigma) ** 2)
     return rng.choice(values, count, p=weights / weights.sum()).astype(np.int64)
-
-
-def auto_clusters(records: int, sigma: float, images: int) -> int:
-    """R with records / (R sigma) = ``AUTO_RATIO``, from 10 to one cluster for 20 images."""
-    most = images // 20
-    return most if sigma == 0 else min(max(round(records / (AUTO_RATIO * sigma)), 10), most)

@@ -1,5 +1,5 @@
-"""How many clusters: R follows the signal to noise n / (R sigma), which should be about 1 to 3;
-the study in docs/study.md supports 1."""
+"""How many clusters: R follows the signal to noise n / (R sigma), which should be about 1 to 3; the study in
+docs/study.md supports 3."""
 
 from __future__ import annotations
 

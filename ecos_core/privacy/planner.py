@@ -21,8 +21,8 @@ from ecos_core.privacy.events import (
 SIGMA_PRECISION = 1e-4
 # The paper's Poisson sampling rate.
 PAPER_GAMMA = 0.8
-# Records per cluster and sigma at which the scores carry most for the budget (1 to 3 is good).
-SIGNAL_TO_NOISE = 1.0
+# Records per cluster and sigma at which the scores carry most for the budget: docs/study.md.
+SIGNAL_TO_NOISE = 3.0
 FEWEST_CLUSTERS, MOST_CLUSTERS = 10, 10_000
 # Less noise than this is no event that the accountants take for votes, whose sensitivity is sqrt(2).
 _LEAST_KNN_SIGMA = 1.0
@@ -209,7 +209,7 @@ class ScoreNoise:
 
     Attributes:
         empty_above_2_sigma: how many of the clusters would show more than 2 sigma if all were empty.
-        records_needed: records with which signal to noise would be 2.
+        records_needed: records with which signal to noise would be ``SIGNAL_TO_NOISE``.
         signal_to_noise: average score over sigma; 1 to 3 is good, below 0.3 the ranking is mostly noise.
         wrong_order: chance that a cluster with twice the average score and one with the average swap ranks.
         noise_share: share of the clipped scores that is noise, if every second cluster is empty.

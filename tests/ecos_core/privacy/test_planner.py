@@ -71,13 +71,13 @@ def test_a_plan_out_of_reach_says_so() -> None:
 
 
 def test_clusters_follow_the_signal_to_noise() -> None:
-    assert suggest_clusters(1000, 6.12) == 163
+    assert suggest_clusters(1000, 6.12) == 54
     assert suggest_clusters(10, 100.0) == 10
     assert suggest_clusters(10**9, 1.0) == 10_000
     good, bad = score_noise(6.12, clusters=80, records=1000), score_noise(30.0, clusters=80, records=1000)
     assert 1 < good.signal_to_noise < 3 < 10 * bad.signal_to_noise  # type: ignore[operator]
     assert good.wrong_order < bad.wrong_order < 0.5  # type: ignore[operator]
-    assert score_noise(6.12, clusters=50).records_needed == 306
+    assert score_noise(6.12, clusters=50).records_needed == 918
     for wrong in ({}, {"clusters": 0}, {"records": 0}):
         with pytest.raises(InputError):
             score_noise(6.12, **wrong)
