@@ -18,7 +18,6 @@ import numpy as np
 
 from ecos_core.errors import InputError
 from ecos_core.features.lake_extractor import held_modality
-from ecos_core.lake.modality import IMAGE
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import (
     Location,
@@ -30,6 +29,7 @@ from ecos_core.storage import (
 )
 from ecos_core.storage.artefacts import MANIFEST_NAME
 from ecos_core.training import data
+from ecos_core.training.check import check_use
 from ecos_core.training.config import TrainConfig, Use
 from ecos_core.training.evaluation import evaluate, spread
 from ecos_core.training.job import Job, Outcome
@@ -80,10 +80,7 @@ def train_selection(
     given = None if labels is None else data.read_labels(Location.of(labels))
     train = data.labelled_images(opened, snapshot, picks.sample_ids, given)
     modality = held_modality(opened, snapshot)
-    if modality is not IMAGE and config.use is not Use.LINEAR_PROBE:
-        raise InputError(
-            f"--use {config.use.value}: works on images, this lake holds {modality.unit}; use linear_probe"
-        )
+    check_use(config.use, modality)
     test_set = None if test is None else data.read_test_set(Location.of(test), modality)
     fingerprint = fingerprint or _fingerprint_of(opened, picks.manifest)
     inputs = {

@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 import pytest
 
+from ecos_cli.tables import results_table
 from ecos_core.client.home import open_home
 from ecos_core.client.operations.nearest import nearest_centroids
 from ecos_core.clustering.clustering import Clustering
@@ -239,7 +240,34 @@ def test_an_outsourcing_compares_samplers_in_nested_runs_and_a_report(
     champion = store.get_model_version_by_alias("clinic-linear_probe", "champion")
     assert champion.run_id == best.info.run_id
     shown = artifacts_of(prefect_url, runs_of(prefect_url, "outsource")[0]["id"])
-    assert {"results", "privacy"} <= set(shown)
+    assert {"results", "privacy"} <= set(shown) and "use" not in shown["results"]["data"]
+
+    spent = client.spent
+    config |= {
+        "budgets": [20],
+        "seeds": [1],
+        "samplers": ["ecos"],
+        "training": {"epochs": 1, "image_size": IMAGE_SIZE},
+    }
+    with pytest.raises(InputError, match="no such folder"):
+        outsource(OutsourceConfig.model_validate({**config, "test": "/nowhere", "privacy": {"epsilon": 0.3}}))
+    several = OutsourceConfig.model_validate({**config, "uses": ["linear_probe", "fine_tune"]})
+    result = outsource(several)
+    assert client.spent == spent, "the same answers serve every use"
+    assert [(row["use"], row["sampler"]) for row in result["rows"]] == [
+        ("linear_probe", "ecos"), ("fine_tune", "ecos"),
+    ]  # fmt: skip
+    nested = store.search_runs(
+        [result["mlflow_experiment"]], f"tags.`mlflow.parentRunId` = '{result['mlflow_run']}'"
+    )
+    assert {run.info.run_name: run.data.tags["ecos.use"] for run in nested} == {
+        f"ecos 20 {use}": use for use in ("linear_probe", "fine_tune")
+    }
+    first, second = ([entry.dataset.digest for entry in run.inputs.dataset_inputs] for run in nested)
+    assert first == second, "one selection, whatever the use"
+    assert len([run for run in nested if "ecos.champion" in run.data.tags]) == 2, "the best of each use"
+    assert "Accuracy by sampler, fine-tuning" in Path(result["report"]).read_text()
+    assert "fine-tuning" in results_table(result["rows"])
 
 
 @pytest.mark.parametrize(
