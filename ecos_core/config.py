@@ -234,7 +234,11 @@ class HandOffConfig(Settings):
 
     lake: str = Field(title="Lake", min_length=1)
     selection: str = Field(title="Selection folder", min_length=1)
-    out: str = Field(title="Hand-off folder", description="What the labellers get.", min_length=1)
+    out: str = Field(
+        title="Hand-off folder",
+        description="What the labellers get; `{selection}` in it is the selection's name: one folder for each.",
+        min_length=1,
+    )
     labels: str = Field(
         title="Labels folder", description="Where `ecos handoff import` puts them.", min_length=1
     )

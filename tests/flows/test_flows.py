@@ -15,9 +15,19 @@ from ecos_cli.tables import results_table
 from ecos_core.client.home import open_home
 from ecos_core.client.operations.nearest import nearest_centroids
 from ecos_core.clustering.clustering import Clustering
-from ecos_core.config import IndexConfig, OutsourceConfig, SampleConfig, TrackingConfig, TrainingRun
+from ecos_core.config import (
+    HandOffConfig,
+    IndexConfig,
+    OutsourceConfig,
+    SampleConfig,
+    TrackingConfig,
+    TrainingRun,
+)
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake
+from ecos_core.sampling.config import SamplerConfig
+from ecos_core.stages.selecting import Choice, publish_latest, select
+from ecos_core.storage import Location
 from tests.flows.prefect_support import all_that_the_server_holds, artifacts_of, runs_of
 from tests.tiny_support import (
     CLUSTERS,
@@ -195,6 +205,38 @@ def test_an_index_run_adds_what_is_new_and_keeps_the_clusters(
     assert np.array_equal(Clustering.open(Lake.open(str(lake)), None).centroids, before.centroids)
     run = runs_of(prefect_url, "index-lake")[0]
     assert {"ingest", "clusters", "cluster-montage"} <= artifacts_of(prefect_url, run["id"]).keys()
+
+
+def test_each_selection_is_handed_out_into_a_folder_of_its_own(
+    prefect_url: str, tiny_lake: Path, tmp_path: Path
+) -> None:
+    from flows.hand_off import hand_off
+
+    def published(seed: int) -> str:
+        lake, picks = Lake.open(str(tiny_lake)), Location.of(tmp_path / "picks")
+        choice = Choice(30, "random", SamplerConfig(), seed)
+        folder = select(lake, Clustering.open(lake), choice, None, picks, named=True).folder
+        publish_latest(picks, folder)
+        return folder.name
+
+    values = {
+        "lake": str(tiny_lake), "selection": str(tmp_path / "picks" / "latest"), "format": "csv",
+        "out": str(tmp_path / "handed" / "{selection}"), "labels": str(tmp_path / "labels"),
+        "label_set": ["yes", "no"],
+    }  # fmt: skip
+    first = published(1)
+    given = hand_off(HandOffConfig.model_validate(values))
+    assert given["handoff"] == str(tmp_path / "handed" / first) and given["open"] == 30
+    assert hand_off(HandOffConfig.model_validate(values)) == given, (
+        "the same again goes on in the same folder"
+    )
+    second = published(2)
+    again = hand_off(HandOffConfig.model_validate(values))
+    assert sorted(path.name for path in (tmp_path / "handed").iterdir()) == sorted([first, second])
+    kept = runs_of(prefect_url, "hand-off")[0]["parameters"]["config"]
+    assert (kept["selection"], kept["out"]) == (again["selection"], again["handoff"]), "a resumed run goes on"
+    with pytest.raises(InputError, match="another selection; choose another folder"):
+        hand_off(HandOffConfig.model_validate({**values, "out": given["handoff"]}))
 
 
 def test_an_outsourcing_compares_samplers_in_nested_runs_and_a_report(
