@@ -15,6 +15,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from ecos_core.errors import InputError
 from ecos_core.features.lake_extractor import held_modality
@@ -234,9 +235,17 @@ def _finished(out: Location, inputs: dict[str, str], config: TrainConfig) -> Tra
     if not (out / MANIFEST_NAME).exists():
         return None
     manifest = read_manifest(out, KIND)
-    if manifest.inputs != inputs or manifest.parameters != config.model_dump(mode="json"):
+    if manifest.inputs != inputs or not _is_of(config, manifest.parameters):
         return None
     return TrainResult(str(out), manifest, json.loads((out / METRICS_NAME).read_bytes()), reused=True)
+
+
+def _is_of(config: TrainConfig, parameters: dict[str, Any]) -> bool:
+    """Whether stored parameters, of this version or an earlier one, mean ``config``."""
+    try:
+        return TrainConfig.model_validate(parameters) == config
+    except ValidationError:
+        return False
 
 
 def _fingerprint_of(lake: Lake, selection: Manifest) -> str:
