@@ -34,7 +34,7 @@ DELTA = 1e-5
 AUTO_RATIO = 1.0
 EPSILONS = (0.08, 0.1, 0.14, 0.22, 0.582, 1.2, None)
 CLUSTERS = (10, 50, 100, 200, 300, 1000)
-DENOISING = ("clip", "threshold", "lake_prior", "simplex")
+DENOISING = ("clip", "threshold", "lake_prior", "simplex", "tilt")
 BUDGETS = (100, 300)
 LARGE_BUDGETS = (1000, 2000, 5000)
 VERSION = 2
@@ -78,6 +78,9 @@ def settings() -> Iterator[Setting]:
     for epsilon in two:
         yield from (Setting("denoising", epsilon, denoise=rule) for rule in ("empirical_bayes", *DENOISING))
         yield Setting("denoising", epsilon, weighting="ratio")
+    for epsilon in two:
+        rules = ("empirical_bayes", "clip", "tilt")
+        yield from (Setting("100 clusters", epsilon, 100, denoise=rule) for rule in rules)
     for epsilon in three:
         yield from (Setting("power", epsilon, power=power) for power in (1.0, 0.75, 0.5))
     yield from (Setting("larger budgets", epsilon, budgets=LARGE_BUDGETS) for epsilon in three)

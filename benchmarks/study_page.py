@@ -64,6 +64,11 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
         "Weighting by `ratio` (score over the cluster's size in the lake) is as good as by score. **Defaults: empirical Bayes, score.**",
     ),
     (
+        "100 clusters",
+        "The paper's 100 clusters",
+        "The same rules where the number of clusters is not chosen by signal to noise.",
+    ),
+    (
         "queries",
         "Other questions at the same total epsilon",
         "`two rounds` (`privacy.rounds: 2`): half the privacy budget on coarse clusters, half on finer ones inside the hot ones. `moments k` (`privacy.moments: k`): the noised mean feature in k directions and a maximum-entropy tilt of the lake's shares. Both can be asked for; on PACS, where a quarter of the lake is near the client, both are below one histogram in every column. **Neither is the default.** What moments have that a histogram has not: one release serves every later clustering.",

@@ -43,7 +43,7 @@ def sample(
         str | None, typer.Option(help="An older clustering of the lake; default: the latest.")
     ] = None,
     denoise: Annotated[
-        str | None, typer.Option(help="empirical_bayes, clip, threshold, lake_prior or simplex.")
+        str | None, typer.Option(help="empirical_bayes, clip, threshold, lake_prior, simplex or tilt.")
     ] = None,
     licence_allow: Annotated[
         list[str] | None, typer.Option(help="Only images of this licence (again for more).")

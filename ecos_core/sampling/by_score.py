@@ -95,6 +95,7 @@ def denoised(pool: Pool, scores: Scores, config: SamplerConfig) -> Doubles:
         config.denoise,
         threshold=config.threshold,
         cluster_sizes=pool.cluster_sizes,
+        centroids=pool.centroids,
     )
 
 

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from scipy import special
 
 from ecos_core.errors import InputError
+from ecos_core.sampling.tilt import tilted_counts
 
 Floats = npt.NDArray[np.float64]
-DenoiseMethod = Literal["empirical_bayes", "clip", "threshold", "lake_prior", "simplex"]
+DenoiseMethod = Literal["empirical_bayes", "clip", "threshold", "lake_prior", "simplex", "tilt"]
 DENOISE_METHODS: tuple[str, ...] = get_args(DenoiseMethod)
 
 _EM_STEPS = 200
@@ -33,12 +34,14 @@ def denoise(
     *,
     threshold: float = 2.0,
     cluster_sizes: npt.NDArray[Any] | None = None,
+    centroids: npt.NDArray[Any] | None = None,
 ) -> Floats:
     """Estimated counts, float64 [R], never negative.
 
     ``noisy`` [R] counts with Gaussian noise of standard deviation ``sigma`` (0: none); ``threshold`` in
-    units of sigma; ``cluster_sizes`` [R] of the lake, needed by ``lake_prior``. Raises InputError on an
-    unknown method, a negative sigma, non-finite counts, or sizes that are missing or of another length.
+    units of sigma; ``cluster_sizes`` [R] of the lake, needed by ``lake_prior`` and ``tilt``, which also needs
+    the ``centroids`` [R, d]. Raises InputError on an unknown method, a negative sigma, non-finite counts, or
+    sizes or centroids that are missing or of another length.
     """
     counts = np.asarray(noisy, dtype=np.float64)
     if counts.ndim != 1 or not np.isfinite(counts).all():
@@ -47,8 +50,10 @@ def denoise(
         raise InputError(f"sigma {sigma}: must be finite and not negative")
     if method not in DENOISE_METHODS:
         raise InputError(f"denoise '{method}': choose from {', '.join(DENOISE_METHODS)}")
-    if method == "lake_prior" and (cluster_sizes is None or len(cluster_sizes) != len(counts)):
-        raise InputError(f"denoise 'lake_prior': needs the {len(counts)} clusters' sizes in the lake")
+    if method in ("lake_prior", "tilt") and (cluster_sizes is None or len(cluster_sizes) != len(counts)):
+        raise InputError(f"denoise '{method}': needs the {len(counts)} clusters' sizes in the lake")
+    if method == "tilt" and (centroids is None or len(centroids) != len(counts)):
+        raise InputError(f"denoise 'tilt': needs the {len(counts)} clusters' centroids")
     if sigma == 0 or len(counts) == 0:
         return np.maximum(counts, 0.0)
     if method == "empirical_bayes":
@@ -57,6 +62,9 @@ def denoise(
         return np.where(counts >= threshold * sigma, np.maximum(counts, 0.0), 0.0)
     if method == "lake_prior":
         return shrink_to_lake(counts, sigma, np.asarray(cluster_sizes, dtype=np.float64))
+    if method == "tilt":
+        sizes = np.asarray(cluster_sizes, dtype=np.float64)
+        return shrink_to_tilt(counts, sigma, sizes, np.asarray(centroids))
     if method == "simplex":
         return project_to_simplex(counts, max(float(counts.sum()), sigma))
     return np.maximum(counts, 0.0)
@@ -94,10 +102,24 @@ def _posterior(counts: Floats, sigma: float, weight: float, mean: float) -> tupl
     log_slab = np.log(weight) - np.log(mean) + 0.5 * (sigma / mean) ** 2 - counts / mean + log_cdf
     log_spike = np.log1p(-weight) - 0.5 * (counts / sigma) ** 2 - np.log(sigma) - 0.5 * np.log(2 * np.pi)
     log_total = np.logaddexp(log_slab, log_spike)
-    # The truncated normal's mean: phi / Phi is the inverse Mills ratio, safe in logarithms far below 0.
-    mills = np.exp(-0.5 * shifted**2 - 0.5 * np.log(2 * np.pi) - log_cdf)
-    slab_mean = np.maximum(sigma * (shifted + mills), 0.0)
+    slab_mean = _truncated_normal_mean(shifted, sigma)
     return np.exp(log_slab - log_total), slab_mean, float(log_total.sum())
+
+
+def _truncated_normal_mean(shifted: Floats, sigma: float) -> Floats:
+    """Posterior means [R] of an exponential prior under Gaussian noise: of a normal truncated at 0.
+
+    ``shifted`` [R]: its mean before truncation in units of sigma, count / sigma - sigma / prior mean.
+    """
+    # phi / Phi is the inverse Mills ratio, safe in logarithms far below 0.
+    mills = np.exp(-0.5 * shifted**2 - 0.5 * np.log(2 * np.pi) - special.log_ndtr(shifted))
+    return np.maximum(sigma * (shifted + mills), 0.0)
+
+
+def shrink_to_tilt(counts: Floats, sigma: float, sizes: Floats, centroids: npt.NDArray[Any]) -> Floats:
+    """Posterior means under exponential priors whose means are what a tilt of the lake explains."""
+    prior = np.maximum(tilted_counts(counts, sigma, sizes, centroids), 1e-3 * sigma)
+    return np.where(sizes > 0, _truncated_normal_mean(counts / sigma - sigma / prior, sigma), 0.0)
 
 
 def shrink_to_lake(counts: Floats, sigma: float, sizes: Floats) -> Floats:

@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 from ecos_core.errors import InputError
 from ecos_core.sampling.config import Scores
 from ecos_core.sampling.pool import Floats, Pool
+from ecos_core.sampling.tilt import principal_directions, tilted
 
 Doubles = npt.NDArray[np.float64]
 
@@ -47,14 +48,12 @@ def moment_query(pool: Pool, directions: int) -> MomentQuery:
     The radius is the 90 % quantile of the centroids' projected norms, by size. Raises InputError when there
     are fewer clusters or feature numbers than directions.
     """
-    sizes, centroids = pool.cluster_sizes.astype(np.float64), pool.centroids.astype(np.float64)
+    sizes, centroids = pool.cluster_sizes.astype(np.float64), pool.centroids
     if not 1 <= directions <= min(centroids.shape[1], np.count_nonzero(sizes)):
         raise InputError(
             f"moments: {directions} directions from {len(sizes)} clusters of {centroids.shape[1]} numbers"
         )
-    mean = np.average(centroids, axis=0, weights=sizes)
-    centred = (centroids - mean) * np.sqrt(sizes / sizes.sum())[:, None]
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:directions]
+    mean, axes = principal_directions(sizes, centroids, directions)
     norms = np.linalg.norm((centroids - mean) @ axes.T, axis=1)
     order = np.argsort(norms)
     reached = np.cumsum(sizes[order]) / sizes.sum()
@@ -82,16 +81,10 @@ def tilted_shares(pool: Pool, query: MomentQuery, mean: Doubles, variance: float
     log_lake = np.log(np.maximum(sizes, 1e-12) / sizes.sum())
     points = query.project(pool.centroids)
 
-    def shares(tilt: Doubles) -> tuple[Doubles, float]:
-        energy = log_lake + points @ tilt
-        largest = energy.max()
-        unscaled = np.exp(energy - largest)
-        return unscaled / unscaled.sum(), float(largest + np.log(unscaled.sum()))
-
     def objective(tilt: Doubles) -> tuple[float, Doubles]:
-        tilted, log_total = shares(tilt)
+        shares, log_total = tilted(log_lake, points @ tilt)
         value = log_total - tilt @ mean + 0.5 * variance * float(tilt @ tilt)
-        return float(value), points.T @ tilted - mean + variance * tilt
+        return float(value), points.T @ shares - mean + variance * tilt
 
     found = minimize(objective, np.zeros(len(mean)), jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    return np.where(sizes > 0, shares(found.x)[0], 0.0)
+    return np.where(sizes > 0, tilted(log_lake, points @ found.x)[0], 0.0)

@@ -18,7 +18,8 @@ COUNTS = st.lists(st.integers(-300, 5000), min_size=1, max_size=40)
 @given(COUNTS, st.floats(0.1, 200), st.sampled_from(DENOISE_METHODS))
 def test_estimates_are_finite_and_not_negative(counts: list[int], sigma: float, method: str) -> None:
     sizes = np.arange(1, len(counts) + 1)
-    found = denoise(np.array(counts), sigma, method, cluster_sizes=sizes)
+    centroids = np.random.default_rng(len(counts)).normal(size=(len(counts), 5))
+    found = denoise(np.array(counts), sigma, method, cluster_sizes=sizes, centroids=centroids)
     assert found.shape == (len(counts),)
     assert np.isfinite(found).all()
     assert (found >= 0).all()
@@ -27,7 +28,8 @@ def test_estimates_are_finite_and_not_negative(counts: list[int], sigma: float, 
 @pytest.mark.parametrize("method", DENOISE_METHODS)
 def test_without_noise_counts_stay(method: str) -> None:
     counts = np.array([0, 5, 1000])
-    assert denoise(counts, 0.0, method, cluster_sizes=counts).tolist() == [0, 5, 1000]
+    found = denoise(counts, 0.0, method, cluster_sizes=counts, centroids=np.eye(3))
+    assert found.tolist() == [0, 5, 1000]
 
 
 @pytest.mark.parametrize("method", ["clip", "empirical_bayes", "simplex"])
