@@ -200,6 +200,8 @@ def plot_client_labels(path: Path) -> None:
 SPEED = {
     "name": "what",
     "ours_s": "seconds",
+    "with_copy_s": "with the copy",
+    "times_floor": "times the floor",
     "wall_s": "seconds",
     "peer": "peer",
     "peer_s": "its seconds",

@@ -14,7 +14,6 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "denoising_study.json"
-EARLIER = HERE / "results" / "denoising_study_earlier.json"
 PAGE = HERE.parent / "docs" / "study.md"
 PLOT = "study.png"
 
@@ -26,15 +25,11 @@ PACS at 128 px, EfficientNet-Lite0 features, pool ID+OoD unless said otherwise; 
 private, 20 % test). Accuracy in per cent of a linear probe (C = 0.01) on the client's test images, mean over the splits (a
 client and a seed) that all lines of a table have (`splits`), one draw of discrete Gaussian noise each. Epsilon is one
 release's at delta 1e-5 (add/remove). What is not named in a table is the default: clusters by signal to noise, empirical
-Bayes, weight by score, power 1, facility location. Between two lines of a table with 12 splits differences below
-about one point are noise; with {splits} splits, as far as this study has been run, below about two at budget 300 and four
-at budget 100 (the row of epsilons below, which should rise and does not, shows as much). Tables on different splits do
-not compare.
+Bayes, weight by score, power 1, facility location. Between two lines of a table differences below about one point are
+noise. Tables on different splits do not compare.
 
 Made by `ecos bench denoising_study --data-root FOLDER` (an hour or two of one core; it goes on where it was stopped) and
-`python -m benchmarks.study_page`; the numbers are those of `benchmarks/results/denoising_study.json`. Tables headed *an
-earlier study* are those of `denoising_study_earlier.json`: rounded Gaussian noise, and k-means before its starting points
-were spread out (k-means++), but 12 splits; power 0.75 where no power is shown, but for the choice inside a cluster (1).
+`python -m benchmarks.study_page`; the numbers are those of `benchmarks/results/denoising_study.json`.
 """
 
 SECTIONS: tuple[tuple[str, str, str], ...] = (
@@ -78,7 +73,6 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
         "Larger budgets",
         "Up to 5,000 of the lake's 7,600 images or so. From 1,000 to 5,000 ECOS gains nothing: it has the images that are like the client's, and what it adds is not. Privacy does not matter here either: epsilon 0.1 is level with no noise. Global `k_center` and `random`, which ask no client, come within two to four points at 5,000, when most of the lake is taken.",
     ),
-    ("others", "Samplers that ask no client", "Global `k_center` runs over the whole pool."),
     (
         "no image in the lake",
         "No image of the client's domain in the lake (OoD)",
@@ -91,8 +85,8 @@ COLUMNS = ("pool", "scheme", "diversity", "power", "denoise", "weighting", "clus
 
 def main() -> None:
     """Write the page and the plot."""
-    rows, earlier = (stored(path) for path in (RESULTS, EARLIER))
-    PAGE.write_text(page(rows, earlier), encoding="utf-8")
+    rows = stored(RESULTS)
+    PAGE.write_text(page(rows), encoding="utf-8")
     plot(rows, PAGE.with_name(PLOT))
 
 
@@ -101,19 +95,11 @@ def stored(path: Path) -> list[Row]:
     return rows
 
 
-def page(rows: Sequence[Row], earlier: Sequence[Row]) -> str:
+def page(rows: Sequence[Row]) -> str:
     """The whole page as Markdown."""
-    splits = max(row["splits"] for row in rows)
-    parts = [HEAD.format(splits=splits), f"![Accuracy by epsilon, clusters and budget]({PLOT})\n"]
+    parts = [HEAD, f"![Accuracy by epsilon, clusters and budget]({PLOT})\n"]
     for group, title, text in SECTIONS:
-        now = [row for row in rows if row["group"] == group]
-        before = [row for row in earlier if row["group"] == group and row["splits"] == 12]
-        if now or before:
-            parts += [f"## {title}\n", f"{text}\n"]
-        if now:
-            parts.append(f"{table(now)}\n")
-        if before:
-            parts += ["An earlier study:\n", f"{table(before)}\n"]
+        parts += [f"## {title}\n", f"{text}\n", f"{table([row for row in rows if row['group'] == group])}\n"]
     return "\n".join(parts)
 
 

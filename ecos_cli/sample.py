@@ -45,6 +45,9 @@ def sample(
     denoise: Annotated[
         str | None, typer.Option(help="empirical_bayes, clip, threshold, lake_prior, simplex or tilt.")
     ] = None,
+    k_center_on: Annotated[
+        str, typer.Option(help="Where k-center runs: cpu, or gpu (float32, near ties may swap).")
+    ] = "cpu",
     licence_allow: Annotated[
         list[str] | None, typer.Option(help="Only images of this licence (again for more).")
     ] = None,
@@ -84,7 +87,7 @@ def sample(
             "moments": moments,
         },
     }
-    content["sampling"] = {"licence_allow": licence_allow or []}
+    content["sampling"] = {"licence_allow": licence_allow or [], "k_center_on": k_center_on}
     if denoise is not None:
         content["sampling"]["denoise"] = denoise
     if client is not None:

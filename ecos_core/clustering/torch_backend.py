@@ -2,7 +2,12 @@
 
 Every iteration walks the sample in chunks: one matrix product decides the centroids, a sort by cluster and a
 segmented sum add up the members. No n x R matrix is ever held, and sums have a fixed order, so the same seed
-gives the same centroids (atomics would not). On CUDA the products take bfloat16 and accumulate in float32.
+gives the same centroids (atomics would not).
+
+On CUDA the sample is held once, in bfloat16, as differences from a point in its middle: what is rounded is then of
+the size of the spread, not of the distance from 0. Products of bfloat16 numbers are accumulated in and returned as
+float32, sums and centroids are float32. The inertia is of the numbers held, from their differences to the float32
+centroids, and only the last iteration's is computed.
 """
 
 from __future__ import annotations
@@ -19,48 +24,116 @@ from ecos_core.clustering.backends import FitOptions
 CHUNK_SCORES = {"cpu": 1 << 22, "cuda": 1 << 28}
 SPLIT_STEP = 1 / 1024
 
+# Points held [n, d] -> a function of centroids float32 [R, d] that gives the nearest one's number, int [n].
+Assigner = Callable[[Any], Callable[[Any], Any]]
 
-def fit(
-    sample: NDArray[np.float32], start: NDArray[np.float32], options: FitOptions, device: str
-) -> tuple[NDArray[np.float32], float]:
-    """``backends.Fit`` by matrix products of torch."""
+
+def by_products(points: Any) -> Callable[[Any], Any]:
+    """An ``Assigner``: the largest of ``x.c - |c|^2 / 2``, chunk by chunk."""
     import torch
 
-    generator = np.random.default_rng(options.seed)
-    points = torch.from_numpy(sample).to(device)
-    centroids = torch.from_numpy(start).to(device)
-    inertia = 0.0
+    def assign(centroids: Any) -> Any:
+        held = centroids.to(points.dtype)
+        half_norms = 0.5 * held.float().square().sum(1)
+        parts = points.split(_rows_a_chunk(points, len(centroids)))
+        return torch.cat([products(part, held.T).sub_(half_norms).argmax(1) for part in parts])
+
+    return assign
+
+
+def products(left: Any, right: Any) -> Any:
+    """[n, d] times [d, m], both float32 or both bfloat16: float32 [n, m], accumulated in float32."""
+    import torch
+
+    if left.dtype == torch.float32:
+        return left @ right
+    if left.device.type == "cuda":
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return left.float() @ right.float()
+
+
+def fit(
+    sample: NDArray[np.float32],
+    start: NDArray[np.float32],
+    options: FitOptions,
+    device: str,
+    assigner: Assigner = by_products,
+) -> tuple[NDArray[np.float32], float]:
+    """``backends.Fit`` by torch."""
+    import torch
+
+    origin = np.zeros_like(start[0]) if device == "cpu" else start.mean(axis=0)
     with torch.inference_mode():
-        for _ in range(options.iterations):
-            sums, counts, inertia = _one_pass(torch, points, centroids)
-            centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
-            centroids = _split_empty(torch, centroids, counts, generator)
-            if options.spherical:
-                centroids = torch.nn.functional.normalize(centroids, dim=1)
+        points = hold(torch.from_numpy(sample), torch.from_numpy(origin), device)
+        centroids, inertia = lloyd(
+            points, torch.from_numpy(start), torch.from_numpy(origin), options, assigner
+        )
     return np.ascontiguousarray(centroids.cpu().numpy()), inertia
 
 
-def _one_pass(torch: Any, points: Any, centroids: Any) -> tuple[Any, Any, float]:
-    """Sums [R, d] and counts [R] of the members of every centroid, and the inertia."""
-    half_norms = 0.5 * (centroids * centroids).sum(1)
-    step = max(256, CHUNK_SCORES[points.device.type] // len(centroids))
-    sums = torch.zeros_like(centroids)
-    counts = torch.zeros(len(centroids), device=points.device)
-    inertia = torch.zeros((), dtype=torch.float64, device=points.device)
-    for part in points.split(step):
-        best, ids = (_products(torch, part, centroids) - half_norms).max(1)
-        order = torch.argsort(ids, stable=True)
-        lengths = torch.bincount(ids, minlength=len(centroids))
-        sums += torch.segment_reduce(part[order], "sum", lengths=lengths, axis=0, initial=0)
+def hold(sample: Any, origin: Any, device: str) -> Any:
+    """The points as ``lloyd`` works on them: on the CPU as they are, on CUDA less ``origin`` and in bfloat16."""
+    import torch
+
+    if device == "cpu":
+        return sample
+    held = torch.empty(sample.shape, dtype=torch.bfloat16, device=device)
+    step = CHUNK_SCORES["cuda"] // sample.shape[1]
+    for part, rows in zip(held.split(step), sample.split(step), strict=True):
+        part.copy_(rows.to(device) - origin.to(device))
+    return held
+
+
+def lloyd(points: Any, start: Any, origin: Any, options: FitOptions, assigner: Assigner) -> tuple[Any, float]:
+    """Lloyd's algorithm on ``points`` of ``hold`` from ``start`` [R, d]: the centroids, float32 [R, d] on the
+    points' device, and the last iteration's inertia."""
+    import torch
+
+    generator = np.random.default_rng(options.seed)
+    origin = origin.to(points.device)
+    centroids, assign = start.to(points.device) - origin, assigner(points)
+    inertia = 0.0
+    for turn in range(options.iterations):
+        ids = assign(centroids)
+        sums, counts = _sums(points, ids, len(centroids))
+        if turn == options.iterations - 1:
+            inertia = _inertia(points, centroids, ids)
+        centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
+        centroids = _split_empty(torch, centroids, counts, generator)
+        if options.spherical:
+            centroids = torch.nn.functional.normalize(centroids + origin, dim=1) - origin
+    return centroids + origin, inertia
+
+
+def _rows_a_chunk(points: Any, clusters: int) -> int:
+    return max(256, CHUNK_SCORES[points.device.type] // max(clusters, points.shape[1]))
+
+
+def _sums(points: Any, ids: Any, clusters: int) -> tuple[Any, Any]:
+    """Float32 sums [R, d] and counts [R] of the members of every centroid; nothing returns to the host."""
+    import torch
+
+    sums = torch.zeros((clusters, points.shape[1]), device=points.device)
+    counts = torch.zeros(clusters, device=points.device)
+    every = torch.arange(clusters + 1, device=points.device, dtype=ids.dtype)
+    step = _rows_a_chunk(points, clusters)
+    for part, chosen in zip(points.split(step), ids.split(step), strict=True):
+        ordered, order = torch.sort(chosen, stable=True)
+        lengths = torch.searchsorted(ordered, every).diff()
+        rows = part[order].float()
+        sums += torch.segment_reduce(rows, "sum", lengths=lengths, axis=0, initial=0, unsafe=True)
         counts += lengths
-        inertia += ((part * part).sum(1) - 2 * best).clamp(min=0).sum(dtype=torch.float64)
-    return sums, counts, float(inertia)
+    return sums, counts
 
 
-def _products(torch: Any, part: Any, centroids: Any) -> Any:
-    if part.device.type != "cuda":
-        return part @ centroids.T
-    return (part.bfloat16() @ centroids.T.bfloat16()).float()
+def _inertia(points: Any, centroids: Any, ids: Any) -> float:
+    import torch
+
+    total = torch.zeros((), dtype=torch.float64, device=points.device)
+    step = _rows_a_chunk(points, len(centroids))
+    for part, chosen in zip(points.split(step), ids.split(step), strict=True):
+        total += (part.float() - centroids[chosen]).square_().sum(1).sum(dtype=torch.float64)
+    return float(total)
 
 
 def _split_empty(torch: Any, centroids: Any, counts: Any, generator: np.random.Generator) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from ecos_core.sampling.config import SamplerConfig, Scores
 from ecos_core.sampling.denoising import denoise
 from ecos_core.sampling.facility import greedy_facility_location
 from ecos_core.sampling.filling import DUPLICATE_GROUP, DUPLICATE_RADIUS, Ranker, Ranking, fill
-from ecos_core.sampling.k_center import greedy_k_center
+from ecos_core.sampling.k_center import Picks
+from ecos_core.sampling.k_center_device import Search, k_center_on
 from ecos_core.sampling.pool import Members, Pool, in_a_group
 from ecos_core.sampling.selection import FARTHEST, NEAREST, REPRESENTATIVE, Selection
 
@@ -113,11 +115,12 @@ def weigh(estimated: Doubles, pool: Pool, config: SamplerConfig) -> Doubles:
 def diverse_ranker(config: SamplerConfig) -> Ranker:
     """Diverse picks among the members left after duplicate groups are reduced to one sample each."""
 
+    if config.diversity == "k_center":
+        return _FarthestFirst(config)
+
     def rank(cluster: int, members: Members, before: Integers, needed: int) -> Ranking:
         kept, dropped = distinct(members, before, config)
-        if config.diversity == "facility":
-            return _most_representative(members, kept, dropped, before, needed, config.duplicate_radius)
-        return _farthest_first(members, kept, dropped, before, needed, config.duplicate_radius)
+        return _most_representative(members, kept, dropped, before, needed, config.duplicate_radius)
 
     return rank
 
@@ -143,32 +146,53 @@ def distinct(members: Members, before: Integers, config: SamplerConfig) -> tuple
     return np.setdiff1d(everyone, out), out
 
 
-def _farthest_first(
-    members: Members,
-    kept: Integers,
-    dropped: Integers,
-    before: Integers,
-    needed: int,
-    duplicate_radius: float,
-) -> Ranking:
+@dataclass(frozen=True)
+class _FarthestFirst:
     """Greedy k-center from the member nearest the centroid; it stops by itself at near-duplicates."""
+
+    config: SamplerConfig
+
+    @property
+    def many_at_once(self) -> bool:
+        return self.config.k_center_on == "gpu"
+
+    def __call__(self, cluster: int, members: Members, before: Integers, needed: int) -> Ranking:
+        return self.many([(cluster, members, before, needed)])[0]
+
+    def many(self, asked: Sequence[tuple[int, Members, Integers, int]]) -> list[Ranking]:
+        """The ranking of each cluster asked for: (cluster, members, before, needed)."""
+        kept = [distinct(members, before, self.config) for _, members, before, _ in asked]
+        searches = [
+            _search(members, rows, before, needed)
+            for (_, members, before, needed), (rows, _) in zip(asked, kept, strict=True)
+        ]
+        radius = self.config.duplicate_radius
+        found = k_center_on(self.config.k_center_on, searches, radius if radius > 0 else None)
+        return [
+            _ranked(search, picks, before, rows, dropped)
+            for search, picks, (_, _, before, _), (rows, dropped) in zip(
+                searches, found, asked, kept, strict=True
+            )
+        ]
+
+
+def _search(members: Members, kept: Integers, before: Integers, needed: int) -> Search:
     use = np.concatenate([before, kept])
-    features, distances = members.features[use], members.distances[use]
-    first = None if len(before) or not len(kept) else int(np.argmin(distances))
-    # One more pick than needed shows whether anything but near-duplicates is left.
-    looked_for = min(needed + 1, len(kept))
-    picks = greedy_k_center(
-        features,
-        looked_for,
-        first=first,
-        covered=np.arange(len(before)),
-        centroid_distances=distances,
-        stop_radius=duplicate_radius if duplicate_radius > 0 else None,
+    distances = members.distances[use]
+    return Search(
+        members.features[use],
+        min(needed + 1, len(kept)),  # one more than needed shows whether only near-duplicates are left
+        None if len(before) or not len(kept) else int(np.argmin(distances)),
+        np.arange(len(before)),
+        distances,
     )
-    spent = len(picks) < looked_for or len(picks) == len(kept)
-    rows = use[picks.indices]
+
+
+def _ranked(search: Search, picks: Picks, before: Integers, kept: Integers, dropped: Integers) -> Ranking:
+    spent = len(picks) < search.k or len(picks) == len(kept)
+    rows = np.concatenate([before, kept])[picks.indices]
     near = np.setdiff1d(kept, rows) if spent else np.zeros(0, dtype=np.int64)
-    start = [NEAREST] if first is not None and len(picks) else []
+    start = [NEAREST] if search.first is not None and len(picks) else []
     return Ranking(
         rows=rows,
         radii=picks.radii,

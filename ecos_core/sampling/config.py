@@ -62,6 +62,11 @@ class SamplerConfig(BaseModel):
         title="Choice inside a cluster",
         description="`facility`: nearest to all members (facility location); `k_center`: farthest first.",
     )
+    k_center_on: Literal["cpu", "gpu"] = Field(
+        "cpu",
+        title="k-center runs on",
+        description="`cpu`: exact; `gpu`: distances in float32, samples nearly equally far may swap places.",
+    )
     drop_duplicates: bool = Field(
         True, title="Drop near-duplicates", description="Keep one sample of each duplicate group of the lake."
     )

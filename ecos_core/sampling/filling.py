@@ -12,7 +12,7 @@ import functools
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,20 @@ class Ranking:
 Ranker = Callable[[int, Members, Integers, int], Ranking]
 
 
+@runtime_checkable
+class BatchRanker(Protocol):
+    """A ranker that can rank many clusters in one go, and says whether it should."""
+
+    @property
+    def many_at_once(self) -> bool: ...
+
+    def many(self, asked: Sequence[tuple[int, Members, Integers, int]]) -> list[Ranking]: ...
+
+
+# Of features that a batch ranker gets at once.
+BATCH_BYTES = 2**30
+
+
 @dataclass(frozen=True)
 class _Found:
     """A ranking with what outlives the members: ids, groups, omitted ids."""
@@ -72,10 +86,25 @@ class _Request:
     before: tuple[str, ...]
 
 
-def _search_cluster(ranker: Ranker, pool: Pool, request: _Request) -> _Found:
-    members = pool.members(request.cluster)
-    before = np.flatnonzero(np.isin(members.sample_ids, request.before))
-    ranking = ranker(request.cluster, members, before, request.needed)
+def _search_clusters(ranker: Ranker, pool: Pool, requests: tuple[_Request, ...]) -> list[_Found]:
+    asked = []
+    for request in requests:
+        members = pool.members(request.cluster)
+        before = np.flatnonzero(np.isin(members.sample_ids, request.before))
+        asked.append((request.cluster, members, before, request.needed))
+    return [
+        _found(members, ranking)
+        for (_, members, _, _), ranking in zip(asked, _rankings(ranker, asked), strict=True)
+    ]
+
+
+def _rankings(ranker: Ranker, asked: Sequence[tuple[int, Members, Integers, int]]) -> list[Ranking]:
+    if isinstance(ranker, BatchRanker):
+        return ranker.many(asked)
+    return [ranker(*question) for question in asked]
+
+
+def _found(members: Members, ranking: Ranking) -> _Found:
     groups = members.duplicate_groups
     return _Found(
         ranking=ranking,
@@ -209,9 +238,24 @@ class _Filling:
             if (known := self.found.get(cluster)) is None
             or (len(known.sample_ids) < needed and not known.ranking.spent)
         ]
-        search = functools.partial(_search_cluster, self.ranker)
-        for request, found in over_clusters(self.pool, search, missing):
-            self.found[request.cluster] = found
+        search = functools.partial(_search_clusters, self.ranker)
+        for requests, found in over_clusters(self.pool, search, self._batches(missing)):
+            self.found.update(zip((request.cluster for request in requests), found, strict=True))
+
+    def _batches(self, requests: Sequence[_Request]) -> list[tuple[_Request, ...]]:
+        """One cluster at a time, or as many as ``BATCH_BYTES`` hold where the ranker takes many at once."""
+        if not (isinstance(self.ranker, BatchRanker) and self.ranker.many_at_once):
+            return [(request,) for request in requests]
+        batches: list[tuple[_Request, ...]] = []
+        room = 0
+        for request in requests:
+            size = int(self.pool.cluster_sizes[request.cluster]) * self.pool.centroids.shape[1] * 4
+            if not batches or size > room:
+                batches.append(())
+                room = BATCH_BYTES
+            batches[-1] += (request,)
+            room -= size
+        return batches
 
     def _groups_chosen_earlier(self) -> set[Any]:
         chosen: set[Any] = set()

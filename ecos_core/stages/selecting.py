@@ -18,6 +18,7 @@ from ecos_core.sampling.config import SamplerConfig, Scores
 from ecos_core.sampling.distinct import superfluous
 from ecos_core.sampling.divergence import kl_reduction
 from ecos_core.sampling.engine_pool import EnginePool
+from ecos_core.sampling.k_center_device import check_device
 from ecos_core.sampling.samplers import KEEP_DUPLICATES, NEED_SCORES, sampler_named
 from ecos_core.sampling.store import KIND, read_selection, write_selection
 from ecos_core.stages.scoring import read_scores
@@ -62,6 +63,7 @@ class Choice:
 def check_choice(lake: Lake, clustering: Clustering, choice: Choice) -> None:
     """Before a client is asked and privacy is spent: raises InputError for what could not be chosen."""
     sampler_named(choice.sampler)
+    check_device(choice.config.k_center_on)
     if choice.budget <= 0:
         raise InputError(f"--budget {choice.budget}: at least 1 image is needed")
     pool = _pool(lake, clustering, choice)[0]

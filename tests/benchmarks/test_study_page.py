@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from benchmarks.denoising_study import summarise
-from benchmarks.study_page import EARLIER, PAGE, RESULTS, page, stored, table
+from benchmarks.study_page import PAGE, RESULTS, page, stored, table
 
 
 def test_page_is_made_from_the_stored_results() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(stored(RESULTS), stored(EARLIER))
+    assert PAGE.read_text(encoding="utf-8") == page(stored(RESULTS))
 
 
 def test_table_has_a_line_for_what_varies() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ecos_core.client.home import open_home
+from ecos_core.features.devices import sees_gpu
 from tests.client_support import serving
 from tests.tiny_support import ROOT, ServedClient, change_policy, ecos, ecos_json
 
@@ -76,6 +77,10 @@ WRONG = [
     ({"token_file": "/nowhere/token"}, "cannot be read"),
     ({"ca_file": "/nowhere/ca.pem", "client": "https://127.0.0.1:1"}, "PEM"),
     ({"denoise": "magic"}, "denoise"),
+    ({"k_center_on": "tpu"}, "k_center_on"),
+    pytest.param(
+        {"k_center_on": "gpu"}, "set k_center_on to cpu", marks=pytest.mark.skipif(sees_gpu(), reason="a GPU")
+    ),
     ({"out": "/proc/selection"}, "/proc/selection"),
 ]
 
