@@ -35,6 +35,9 @@ def demo(
     client_epsilon: Annotated[float, typer.Option(help="Hard limit of the demo client's ledger.")] = 2.0,
     clusters: Annotated[int, typer.Option(help="Clusters of the lake (R).", min=1)] = 100,
     image_size: Annotated[int, typer.Option(help="Side of the image that the backbone sees, px.")] = 64,
+    uses: Annotated[
+        str, typer.Option(help="What to train on each selection, with commas: linear_probe, fine_tune, …")
+    ] = "linear_probe",
     home: Annotated[Path, typer.Option(help="Everything is kept here; run again to reuse it.")] = Path(
         ".ecos/demo"
     ),
@@ -58,7 +61,7 @@ def demo(
     if serve:
         keep_pages_up(home)
         return
-    parsed = parse_seeds(seeds)
+    parsed, wanted = parse_seeds(seeds), parse_uses(uses)
     began = time.perf_counter()
     with (
         prefect_server(home, free_port(PREFECT_PORT), wait=False) as prefect,
@@ -67,7 +70,7 @@ def demo(
         data = prepare(home, client, progress)
         config = demo_config(
             home, data.folder, client=client, budget=budget, seeds=parsed, epsilon=epsilon, clusters=clusters,
-            image_size=image_size,
+            image_size=image_size, uses=wanted,
         )  # fmt: skip
         init_client(data.folder, client_epsilon, image_size)
         result, overhead = run_flow(prefect, home, data.folder, config, progress)
@@ -94,6 +97,17 @@ def parse_seeds(text: str) -> list[int]:
         raise InputError(f"--seeds {text}: whole numbers with commas are needed, such as 1,2,3") from error
 
 
+def parse_uses(text: str) -> list[str]:
+    """Raises InputError for a name that is no use."""
+    from ecos_core.training.config import Use
+
+    names, known = [name.strip() for name in text.split(",")], [use.value for use in Use]
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise InputError(f"--uses {strange[0]}: give some of {', '.join(known)}, with commas")
+    return names
+
+
 def demo_config(
     home: Path,
     folder: Path,
@@ -104,6 +118,7 @@ def demo_config(
     epsilon: float,
     clusters: int,
     image_size: int,
+    uses: list[str],
 ) -> OutsourceConfig:
     """The demo as anybody's outsourcing."""
     from ecos_core.config import OutsourceConfig, validated
@@ -128,6 +143,8 @@ def demo_config(
         "samplers": PAPER_SAMPLERS,
         "seeds": seeds,
         "privacy": {"epsilon": epsilon},
+        "training": {"image_size": image_size},
+        "uses": uses,
         "tracking": {"uri": f"sqlite:///{home / 'mlflow.db'}", "experiment": f"demo {client}"},
     }
     return validated(content, OutsourceConfig, "demo")

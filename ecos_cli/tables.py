@@ -7,37 +7,41 @@ from typing import Any
 
 
 def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Method, budget, epsilon, delta, accuracy with its spread over the seeds, in per cent."""
-    header = ("method", "budget", "epsilon", "delta", "accuracy", "")
-    lines = [header, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    """Method, use (where there are several), budget, epsilon, delta, accuracy with its spread over the seeds, in per
+    cent."""
+    several = len({row["use"] for row in rows}) > 1
+    names, figures = ["method", *["use"] * several], ["budget", "epsilon", "delta", "accuracy", ""]
+    lines = [[*names, *figures], *(_cells(row, several) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
 
-    def text(line: tuple[str, ...]) -> str:
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:5], widths[1:5], strict=True)),
+    def text(line: Sequence[str]) -> str:
+        *cells, spread = line
+        aligned = [
+            cell.ljust(width) if column < len(names) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths[:-1], strict=True))
         ]
-        return "  ".join([*cells, line[5]]).rstrip()
+        return "  ".join([*aligned, spread]).rstrip()
 
-    rule = "-" * len(text((*header[:5], "")))
+    rule = "-" * len(text(lines[0]))
     notes = [
         f"paper mode: the paper's own accounting claims epsilon {row['epsilon_paper']:.3f} for this mechanism"
         for row in rows[:]
         if row.get("epsilon_paper") is not None
     ][:1]
-    return "\n".join([text(header), rule, *(text(line) for line in lines[1:]), rule, *notes])
+    return "\n".join([text(lines[0]), rule, *(text(line) for line in lines[1:]), rule, *notes])
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    from ecos_core.reporting.style import sampler_name
+def _cells(row: Mapping[str, Any], with_use: bool) -> list[str]:
+    from ecos_core.reporting.style import sampler_name, use_name
 
     epsilon = row.get("epsilon")
     delta = row.get("delta")
-    return (
+    return [
         sampler_name(row["sampler"]),
+        *[use_name(row["use"])] * with_use,
         f"{row['budget']:,}",
         "-" if epsilon is None else f"{epsilon:.3f}",
         "-" if delta is None else f"{delta:g}",
         f"{100 * row['accuracy_mean']:.1f} %",
         f"± {100 * row['accuracy_std']:.1f}  ({len(row['seeds'])} seeds)",
-    )
+    ]

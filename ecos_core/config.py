@@ -16,7 +16,7 @@ from ecos_core.features.preprocessing import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from ecos_core.features.ray_tasks import Workplace
 from ecos_core.privacy.events import Adjacency
 from ecos_core.sampling.config import SamplerConfig
-from ecos_core.training.config import TrainConfig
+from ecos_core.training.config import TrainConfig, Use
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 SamplerName = Literal["ecos", "ecos_paper", "random", "k_center", "proximity", "dsir", "oracle", "balanced"]
@@ -234,7 +234,11 @@ class HandOffConfig(Settings):
 
     lake: str = Field(title="Lake", min_length=1)
     selection: str = Field(title="Selection folder", min_length=1)
-    out: str = Field(title="Hand-off folder", description="What the labellers get.", min_length=1)
+    out: str = Field(
+        title="Hand-off folder",
+        description="What the labellers get; `{selection}` in it is the selection's name: one folder for each.",
+        min_length=1,
+    )
     labels: str = Field(
         title="Labels folder", description="Where `ecos handoff import` puts them.", min_length=1
     )
@@ -278,14 +282,25 @@ class OutsourceConfig(Settings):
     sampling: SamplerConfig = Field(default_factory=lambda: SamplerConfig(), title="Sampling details")
     privacy: PrivacyConfig = Field(default_factory=lambda: PrivacyConfig(), title="Privacy")
     training: TrainConfig = Field(default_factory=lambda: TrainConfig(), title="Training")
+    uses: list[Use] = Field(
+        default_factory=list,
+        title="Uses",
+        description="What to do with every selection, to compare; empty: the one use of Training.",
+    )
     tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
+
+    @property
+    def compared_uses(self) -> tuple[Use, ...]:
+        """The uses of every selection, in the order given."""
+        return tuple(self.uses) or (self.training.use,)
 
     @model_validator(mode="after")
     def _budgets_are_positive(self) -> Self:
         if min(self.budgets) <= 0:
             raise ValueError("every budget must be at least 1")
-        if len(set(self.budgets)) != len(self.budgets) or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("budgets and seeds must not repeat")
+        for name in ("budgets", "seeds", "uses"):
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                raise ValueError(f"{name} must not repeat")
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, runtime
 from prefect.client.orchestration import get_client
@@ -10,7 +11,7 @@ from prefect.deployments import run_deployment
 from prefect.flow_runs import suspend_flow_run
 
 from ecos_core.config import HandOffConfig
-from tasks.hand_off import hand_out, labels_so_far
+from tasks.hand_off import hand_out, labels_so_far, named_in_full
 
 SECONDS_A_DAY = 86_400
 TRAINING = "train-downstream/on-labels"
@@ -23,7 +24,8 @@ def hand_off(config: HandOffConfig) -> dict[str, Any]:
     Suspended, the run is a row in the server's database: it holds no process and survives restarts. Each import
     resumes it; with labels still open it suspends again. Started by hand, outside a deployment, it only exports.
     """
-    given = hand_out(config, again=was_suspended())
+    config = settled(config)
+    given = hand_out(config)
     status = labels_so_far(config)
     if not status["complete"] and runtime.deployment.id:
         # The key counts the answers: resumed without a new one, by hand, the run goes on with what is there.
@@ -41,7 +43,13 @@ def hand_off(config: HandOffConfig) -> dict[str, Any]:
     return {**given, **status, "labels": config.labels}
 
 
-def was_suspended() -> bool:
-    """Whether this run has come so far before: it handed out, and waited."""
-    with get_client(sync_client=True) as server:
-        return any(state.is_paused() for state in server.read_flow_run_states(runtime.flow_run.id))
+def settled(config: HandOffConfig) -> HandOffConfig:
+    """With the selection and the folders named in full, which the run keeps as its parameters: resumed, it goes on with
+    what it gave, also where ``…/latest`` is another by then."""
+    found = named_in_full(config)
+    if found != config:
+        with get_client(sync_client=True) as server:
+            server.update_flow_run(
+                UUID(runtime.flow_run.id), parameters={"config": found.model_dump(mode="json")}
+            )
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 from prefect import flow
@@ -16,7 +17,7 @@ from tasks.indexing import extract_and_cluster, ingest_images
 from tasks.progress import on_terminal
 from tasks.sampling import select_subset
 from tasks.scoring import score_with_client
-from tasks.training import train_and_evaluate
+from tasks.training import check_training, train_and_evaluate
 
 # The paper's own mechanism: Gaussian noise of sigma 10 on a fresh 80 % of the records.
 PAPER_MECHANISM = {"epsilon": None, "sigma": 10.0, "gamma": 0.8, "rounds": 1, "moments": None}
@@ -53,18 +54,26 @@ def score_sources(config: OutsourceConfig) -> dict[str, ScoreSource]:
 def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) -> dict[str, Any]:
     """Every seed clusters anew, so that the spread over seeds holds the clustering's, the noise's and the pick's.
 
-    ``sources`` names the samplers that work from scores; the others are taken from ``config.samplers``. Raises
-    InputError, before anything is asked, without a public test set: there would be nothing to compare by.
+    Each selection is made once, from one answer of the client, and trained on in every use. ``sources`` names the
+    samplers that work from scores; the others are taken from ``config.samplers``. Raises InputError, before anything
+    is asked, without a public test set, where there would be nothing to compare by, and for a use that cannot be.
     """
     if config.test is None:
         raise InputError("test: an outsourcing compares accuracies; give a public folder of class/file")
     steps = [ingest_images(config.index)]
     cells: list[dict[str, Any]] = []
     samplers = [*config.samplers, *(name for name in sources if name not in config.samplers)]
-    total = len(config.seeds) * len(samplers) * len(config.budgets)
+    uses = config.compared_uses
+    total = len(config.seeds) * len(samplers) * len(config.budgets) * len(uses)
     for seed in config.seeds:
         indexed = extract_and_cluster(IndexConfig(**{**dict(config.index), "seed": seed, "recluster": True}))
         steps.append(indexed)
+        if seed == config.seeds[0]:
+            steps.append(
+                check_training(
+                    config.index.lake, indexed["fingerprint"], uses, config.training, test=config.test
+                )
+            )
         answers: dict[str, dict[str, Any]] = {}
         for sampler in samplers:
             clustering = indexed["clustering"]
@@ -84,20 +93,23 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
                 engine=config.index.engine,
             )
             steps.append(selected)
-            for budget in sorted(config.budgets):
+            for budget, use in product(sorted(config.budgets), uses):
                 trained = train_and_evaluate(
                     config.index.lake,
                     selected["selection"],
-                    f"{config.out}/models/{selected['selection'].rsplit('/', 1)[-1]}-{budget}",
-                    config=config.training.model_copy(update={"budget": budget, "seeds": (seed,)}),
+                    f"{config.out}/models/{selected['selection'].rsplit('/', 1)[-1]}-{budget}-{use.value}",
+                    config=config.training.model_copy(
+                        update={"use": use, "budget": budget, "seeds": (seed,)}
+                    ),
                     test=config.test,
                 )
                 steps.append(trained)
-                on_terminal(Progress("select and train", len(cells) + 1, total, "selections"))
+                on_terminal(Progress("select and train", len(cells) + 1, total, "trainings"))
                 cells.append(
                     {
                         "sampler": sampler,
                         "budget": budget,
+                        "use": use.value,
                         "seed": seed,
                         "clustering": clustering,
                         "selection": selected,

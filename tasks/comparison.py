@@ -1,4 +1,4 @@
-"""Compare the cells of an outsourcing: one row a (sampler, budget), MLflow runs, figures and the report."""
+"""Compare the cells of an outsourcing: one row a (sampler, budget, use), MLflow runs, figures and the report."""
 
 from __future__ import annotations
 
@@ -53,17 +53,19 @@ def compare_and_report(
         log_parent(run, config, cells)
         for row in rows:
             own = cells_of(cells, row)
-            log_cell(config, run, row, own, best=row is best_row(rows), nearness=nearness_of(own, cells))
+            best = row is best_row([other for other in rows if other["use"] == row["use"]])
+            log_cell(config, run, row, own, best=best, nearness=nearness_of(own, cells))
         page = report_page(config, cells, rows, run_address(run), facts)
         report = out / "report.html"
         report.write_bytes(page.encode())
         (out / "results.json").write_bytes(json.dumps(rows, indent=1).encode())
         run.folder(out, ["report.html", "results.json"])
         address = run_address(run)
+    several = len(config.compared_uses) > 1
     show_table(
         "results",
-        [{k: v for k, v in row.items() if k != "runs"} for row in rows],
-        "Accuracy by sampler and budget",
+        [{name: value for name, value in row.items() if several or name != "use"} for row in rows],
+        f"Accuracy by sampler{', use' if several else ''} and budget",
     )
     show_text("privacy", privacy_text(last_account(cells)), "What the client's data paid")
     if address.startswith("http"):
@@ -86,6 +88,7 @@ def comparison_digest(config: OutsourceConfig, cells: list[dict[str, Any]]) -> s
         [
             cell["sampler"],
             cell["budget"],
+            cell["use"],
             cell["seed"],
             cell["selection"]["digest"],
             cell["trained"]["digest"],
@@ -126,7 +129,7 @@ def report_page(
         parameters={
             "budgets": ", ".join(map(str, config.budgets)),
             "seeds": ", ".join(map(str, config.seeds)),
-            "use": config.training.use.value,
+            "use": ", ".join(use.value for use in config.compared_uses),
             "denoising": config.sampling.denoise,
             "extractor": config.index.extractor.name,
             "image size (px)": config.index.extractor.image_size,
@@ -150,11 +153,16 @@ def last_account(cells: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def summarise(cells: list[dict[str, Any]], *, client: str, pool: str) -> list[dict[str, Any]]:
-    """One row a (sampler, budget), in the order first seen; accuracies are fractions, spread over the seeds."""
+    """One row a (budget, use, sampler), the latter two in the order first seen; accuracies are fractions, spread over
+    the seeds."""
     rows = []
-    order = {name: place for place, name in enumerate(dict.fromkeys(cell["sampler"] for cell in cells))}
-    ordered = sorted(cells, key=lambda cell: (cell["budget"], order[cell["sampler"]], cell["seed"]))
-    for (budget, sampler), group in groupby(ordered, key=lambda cell: (cell["budget"], cell["sampler"])):
+    samplers, uses = (list(dict.fromkeys(cell[name] for cell in cells)) for name in ("sampler", "use"))
+
+    def place(cell: dict[str, Any]) -> tuple[int, int, int]:
+        return cell["budget"], uses.index(cell["use"]), samplers.index(cell["sampler"])
+
+    ordered = sorted(cells, key=lambda cell: (place(cell), cell["seed"]))
+    for (budget, use, sampler), group in groupby(ordered, key=place):
         same = list(group)
         accuracies = [accuracy_of(cell) for cell in same]
         account = same[0]["scored"]["privacy"] if same[0]["scored"] else None
@@ -163,10 +171,13 @@ def summarise(cells: list[dict[str, Any]], *, client: str, pool: str) -> list[di
             {
                 "pool": pool,
                 "client": client,
-                "sampler": sampler,
+                "sampler": samplers[sampler],
+                "use": uses[use],
                 "budget": budget,
                 "epsilon": account["epsilon_release"] if charged and account else None,
-                "epsilon_paper": paper_claim(account) if sampler == "ecos_paper" and account else None,
+                "epsilon_paper": paper_claim(account)
+                if samplers[sampler] == "ecos_paper" and account
+                else None,
                 "delta": account["delta"] if charged and account else None,
                 "accuracy_mean": statistics.fmean(accuracies),
                 "accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
@@ -184,7 +195,8 @@ def paper_claim(account: dict[str, Any]) -> float:
 
 
 def cells_of(cells: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
-    return [cell for cell in cells if cell["sampler"] == row["sampler"] and cell["budget"] == row["budget"]]
+    names = ("sampler", "budget", "use")
+    return [cell for cell in cells if all(cell[name] == row[name] for name in names)]
 
 
 def log_parent(run: Run, config: OutsourceConfig, cells: list[dict[str, Any]]) -> None:
@@ -213,9 +225,11 @@ def log_cell(
     nearness: dict[int, float] | None = None,
 ) -> None:
     """A nested run: accuracy of every seed as steps, their mean and spread, every epoch, each class, the account,
-    receipts, picks and the first seed's model, which is registered when the row is the best."""
-    use = config.training.use.value
+    receipts, picks and the first seed's model, which is registered when the row is the best of its use."""
+    use = row["use"]
     name = f"{row['sampler']} {row['budget']}"
+    if len(config.compared_uses) > 1:
+        name += f" {use}"
     with tracked_run(
         config.tracking,
         name,

@@ -14,21 +14,33 @@ from ecos_core.labelling.export import NO_GUESSES, export_handoff
 from ecos_core.labelling.preannotations import read_preannotations
 from ecos_core.labelling.returns import Handoff, handoff_status
 from ecos_core.lake.lake import Lake
-from ecos_core.stages.selecting import resolve_selection, selections_beside
+from ecos_core.stages.selecting import resolve_selection
 from ecos_core.storage import Location, read_manifest
 from tasks.artifacts import show_table, show_text
 from tasks.progress import PrefectProgress
 
 
+def named_in_full(config: HandOffConfig) -> HandOffConfig:
+    """``…/latest`` by the selection's own folder, ``{selection}`` in the addresses by its name."""
+    selection = resolve_selection(config.selection)
+    folders = {
+        name: getattr(config, name).replace("{selection}", selection.name) for name in ("out", "labels")
+    }
+    return config.model_copy(update={"selection": str(selection), **folders})
+
+
 @task(name="hand out", cache_policy=NO_CACHE)
-def hand_out(config: HandOffConfig, *, again: bool = False) -> dict[str, Any]:
+def hand_out(config: HandOffConfig) -> dict[str, Any]:
     """Write the hand-off folder; one that is finished for this selection is kept. Returns it and its selection.
 
-    ``again``: this run has handed out before. It keeps what it gave, also where ``…/latest`` is another by now.
+    Raises InputError for a folder that holds the hand-off of another selection.
     """
-    if (Location.of(config.out) / "manifest.json").exists():
-        return _given(config, again)
     selection = resolve_selection(config.selection)
+    if (Location.of(config.out) / "manifest.json").exists():
+        given = Handoff.open(config.out)
+        if read_manifest(selection, "selection").digest != given.manifest.inputs["selection"]:
+            raise InputError(f"{config.out}: holds the hand-off of another selection; choose another folder")
+        return {"handoff": config.out, "tasks": len(given.tasks), "selection": str(selection)}
     report = export_handoff(
         selection,
         Lake.open(config.lake),
@@ -42,17 +54,6 @@ def hand_out(config: HandOffConfig, *, again: bool = False) -> dict[str, Any]:
         progress=PrefectProgress(),
     )
     return {"handoff": config.out, "tasks": report.tasks, "selection": str(selection)}
-
-
-def _given(config: HandOffConfig, again: bool) -> dict[str, Any]:
-    """The hand-off that is there. Raises InputError when it is of a selection that was not asked for."""
-    given = Handoff.open(config.out)
-    wanted = resolve_selection(config.selection)
-    chosen = [wanted, *selections_beside(config.selection)] if again else [wanted]
-    for selection in chosen:
-        if read_manifest(selection, "selection").digest == given.manifest.inputs["selection"]:
-            return {"handoff": config.out, "tasks": len(given.tasks), "selection": str(selection)}
-    raise InputError(f"{config.out}: holds the hand-off of another selection; choose another folder")
 
 
 @task(name="look for labels", cache_policy=NO_CACHE)
@@ -71,8 +72,8 @@ def labels_so_far(config: HandOffConfig) -> dict[str, Any]:
         show_text(
             "waiting",
             f"Waiting for labels: **{counts['labelled']} of {counts['tasks']}** are back. Bring more in with "
-            "`ecos handoff import`, which resumes this run by itself; or resume it by hand to go on with what is "
-            "there.",
+            f"`ecos handoff import {config.out} RETURNED --labels {config.labels}`, which resumes this run by itself; "
+            "or resume it by hand to go on with what is there.",
             "Waiting for the labelling team",
         )
     return {**counts, "answers": answers}

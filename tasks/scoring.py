@@ -14,7 +14,7 @@ from ecos_core.errors import RemoteError
 from ecos_core.lake.lake import Lake
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.stages import scoring
-from ecos_core.stages.asking import ask
+from ecos_core.stages.asking import ask, check_two_rounds
 from tasks.artifacts import show_table
 
 
@@ -63,6 +63,19 @@ def score_with_client(
         "clustering": refined.id,
         "seconds": time.perf_counter() - began,
     }
+
+
+@task(
+    name="check rounds",
+    cache_policy=NO_CACHE,
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=_may_succeed_later,
+)
+def check_rounds(lake: str, clustering_id: str, client: ClientConfig, privacy: PrivacyConfig) -> None:
+    """Fail before a person or the client is asked, where the client would not answer both of two rounds."""
+    opened = Lake.open(lake)
+    check_two_rounds(opened, Clustering.open(opened, clustering_id), client, privacy)
 
 
 @task(name="ask for the account", cache_policy=NO_CACHE)

@@ -34,21 +34,25 @@ CHECK_S = 5.0
 
 
 def tracking_client(config: TrackingConfig) -> MlflowClient:
-    """A client of the configured store. Raises InputError when none is configured."""
+    """A client of the configured store; the process's own store is left alone. Raises InputError when none is
+    configured."""
+    return MlflowClient(tracking_uri=store_address(config))
+
+
+def store_address(config: TrackingConfig) -> str:
+    """The tracking URI that is configured, else the environment's. Raises InputError when there is none."""
     uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         raise InputError(
             "MLflow: no tracking URI; set tracking.uri or MLFLOW_TRACKING_URI (for one machine: sqlite:///mlflow.db)"
         )
-    mlflow.set_tracking_uri(uri)
-    return MlflowClient(tracking_uri=uri)
+    return uri
 
 
 @task(name="check tracking", cache_policy=NO_CACHE)
 def check_tracking(config: TrackingConfig) -> None:
     """Raises InputError, in seconds, when no store is configured or it does not answer."""
-    client = tracking_client(config)
-    uri = mlflow.get_tracking_uri()
+    client, uri = tracking_client(config), store_address(config)
     try:
         if uri.startswith("http"):  # by its own client it would be tried for minutes
             httpx.get(f"{uri.rstrip('/')}/health", timeout=CHECK_S).raise_for_status()
@@ -88,7 +92,7 @@ def tracked_run(
     labels = {"mlflow.runName": name, **({"mlflow.parentRunId": parent} if parent else {}), **(tags or {})}
     labels.update(way_back())
     created = client.create_run(experiment, tags=labels, run_name=name)
-    run = Run(client, created.info.run_id, experiment)
+    run = Run(client, created.info.run_id, experiment, store_address(config))
     try:
         yield run
     except BaseException:
@@ -110,10 +114,11 @@ def way_back() -> dict[str, str]:
 class Run:
     """One open MLflow run."""
 
-    def __init__(self, client: MlflowClient, run_id: str, experiment: str) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, experiment: str, store: str) -> None:
         self.client = client
         self.id = run_id
         self.experiment = experiment
+        self.store = store
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters, nested ones with dotted names."""
@@ -199,7 +204,7 @@ def _now_ms() -> int:
 def run_address(run: Run) -> str:
     """Where a person looks at the run: a web address for a tracking server, else its place in the store."""
     path = f"#/experiments/{run.experiment}/runs/{run.id}"
-    page = os.environ.get("ECOS_MLFLOW_UI") or mlflow.get_tracking_uri()
+    page = os.environ.get("ECOS_MLFLOW_UI") or run.store
     return (
         f"{page.rstrip('/')}/{path}"
         if page.startswith("http")

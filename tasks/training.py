@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,8 @@ from ecos_core.config import ClientConfig, PrivacyConfig, TrainingRun
 from ecos_core.stages.evaluating import evaluate_at_client
 from ecos_core.stages.selecting import resolve_selection
 from ecos_core.storage import Location
-from ecos_core.training.config import TrainConfig
+from ecos_core.training.check import check_trainable
+from ecos_core.training.config import TrainConfig, Use
 from ecos_core.training.train import train_selection
 from tasks.artifacts import show_link, show_table
 from tasks.models import (
@@ -55,6 +57,16 @@ def train_and_evaluate(
         "reused": result.reused,
         "seconds": time.perf_counter() - began,
     }
+
+
+@task(name="check training", cache_policy=NO_CACHE)
+def check_training(
+    lake: str, fingerprint: str, uses: Sequence[Use], config: TrainConfig, *, test: str
+) -> dict[str, Any]:
+    """Fail before privacy is spent on what could not be trained or tested afterwards."""
+    began = time.perf_counter()
+    check_trainable(lake, fingerprint, uses, config, test=test)
+    return {"seconds": time.perf_counter() - began}
 
 
 @task(name="evaluate at the client", cache_policy=NO_CACHE)

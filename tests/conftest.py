@@ -24,13 +24,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
-@pytest.fixture(autouse=True)
-def _own_tracking() -> Iterator[None]:
-    """MLflow keeps the address that a test sets in the environment: the next test starts without."""
-    yield
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-
-
 @pytest.fixture(scope="session")
 def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> TinyImages:
     """MNIST digits, most of them the client's own, and optdigits, by the demo's makers and split."""

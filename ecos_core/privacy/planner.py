@@ -24,6 +24,8 @@ PAPER_GAMMA = 0.8
 # Records per cluster and sigma at which the scores carry most for the budget: docs/study.md.
 SIGNAL_TO_NOISE = 3.0
 FEWEST_CLUSTERS, MOST_CLUSTERS = 10, 10_000
+# An account that is below this counts as empty: no noise that can be planned for is so large.
+_LEAST_SPENT = 1e-3
 # Less noise than this is no event that the accountants take for votes, whose sensitivity is sqrt(2).
 _LEAST_KNN_SIGMA = 1.0
 
@@ -70,6 +72,25 @@ def plan_sigma(
 
     sigma = _smallest_within(cost, epsilon, delta, spent, releases, "releases")
     return plan_epsilon(sigma, delta, adjacency=adjacency, gamma=gamma, releases=releases, spent=spent)
+
+
+def epsilon_after(
+    spent: float,
+    sigma: float,
+    delta: float,
+    *,
+    adjacency: Adjacency = Adjacency.ADD_REMOVE,
+    releases: int = 1,
+) -> float:
+    """What an account of epsilon ``spent`` comes to with ``releases`` more histograms of noise ``sigma``.
+
+    Only an account's epsilon is published, so its past is taken as one Gaussian release of that epsilon: exact from
+    nothing, and but for rounding where the past was Gaussian without subsampling; otherwise an estimate.
+    """
+    past = []
+    if spent > _LEAST_SPENT:
+        past = [histogram_event(plan_sigma(spent, delta, adjacency=adjacency).sigma, adjacency)]
+    return epsilon_exact([*past, _release(sigma, adjacency, 1.0, releases)], delta)
 
 
 def plan_knn(

@@ -61,6 +61,7 @@ class ResultRow:
     seeds: tuple[int, ...]
     epsilon: float | None = None
     delta: float | None = None
+    use: str = "linear_probe"
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ecos_core.reporting import figures
 from ecos_core.reporting.data import PrivacyStatement, ReportData, ResultRow
 from ecos_core.reporting.montage import thumbnail_uri
-from ecos_core.reporting.style import sampler_name, svg
+from ecos_core.reporting.style import sampler_name, svg, use_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +45,7 @@ def render_report(data: ReportData) -> str:
         "epsilon": _epsilon,
         "count": _count,
         "sampler": sampler_name,
+        "use": use_name,
     }
     return environment.get_template(TEMPLATE).render(
         data=data,
@@ -51,6 +53,7 @@ def render_report(data: ReportData) -> str:
         figures=_figures(data),
         rows=_ordered(data.results),
         one_pool=len({row.pool for row in data.results}) == 1,
+        uses=_uses(data.results),
         one_client=len({row.client for row in data.results}) == 1,
         most_images=MONTAGE_IMAGES,
         adjacency=_ADJACENCY.get(data.privacy.adjacency, data.privacy.adjacency) if data.privacy else "",
@@ -67,8 +70,9 @@ _ADJACENCY = {
 def _figures(data: ReportData) -> dict[str, str]:
     """name -> inline SVG, of the parts that have data."""
     makers: dict[str, Callable[[], Figure]] = {}
-    if data.results:
-        makers["accuracy"] = lambda: figures.accuracy(data.results)
+    for use in _uses(data.results):
+        same = [row for row in data.results if row.use == use]
+        makers[f"accuracy-{use}"] = partial(figures.accuracy, same)
     if (scores := data.scores) is not None:
         makers["scores"] = lambda: figures.scores(scores.noisy, scores.sigma, scores.denoised)
     if (quotas := data.quotas) is not None:
@@ -80,6 +84,11 @@ def _figures(data: ReportData) -> dict[str, str]:
     if data.clustering is not None and (sizes := data.clustering.sizes) is not None:
         makers["sizes"] = lambda: figures.cluster_sizes(sizes)
     return {name: svg(make(), name) for name, make in makers.items()}
+
+
+def _uses(rows: tuple[ResultRow, ...]) -> list[str]:
+    """In the order first seen."""
+    return list(dict.fromkeys(row.use for row in rows))
 
 
 def _tiles(data: ReportData) -> list[_Tile]:
@@ -101,19 +110,22 @@ def _tiles(data: ReportData) -> list[_Tile]:
 
 
 def _accuracy_tiles(rows: tuple[ResultRow, ...]) -> list[_Tile]:
-    """ECOS at the largest budget, and its distance from random choice."""
+    """ECOS at the largest budget, in the use that it is best in, and its distance from random choice there."""
     budget = max(row.budget for row in rows)
-    means: dict[str, list[float]] = {}
+    means: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         if row.budget == budget:
-            means.setdefault(row.sampler, []).append(row.accuracy_mean)
-    average = {sampler: 100 * sum(found) / len(found) for sampler, found in means.items()}
-    if "ecos" not in average:
+            means.setdefault((row.sampler, row.use), []).append(row.accuracy_mean)
+    average = {cell: 100 * sum(found) / len(found) for cell, found in means.items()}
+    ours = {use: accuracy for (sampler, use), accuracy in average.items() if sampler == "ecos"}
+    if not ours:
         return []
-    tiles = [_Tile("ECOS accuracy", f"{average['ecos']:.1f} %", f"trained on {budget:,} images")]
-    if "random" in average:
-        gain = average["ecos"] - average["random"]
-        tiles.append(_Tile("Over random choice", f"{gain:+.1f}", "points"))
+    use = max(ours, key=lambda name: ours[name])
+    by = f" by {use_name(use)}" if len(_uses(rows)) > 1 else ""
+    tiles = [_Tile("ECOS accuracy", f"{ours[use]:.1f} %", f"trained on {budget:,} images{by}")]
+    if ("random", use) in average:
+        gain = ours[use] - average["random", use]
+        tiles.append(_Tile("Over random choice", f"{gain:+.1f}", f"points{by}"))
     return tiles
 
 
@@ -124,7 +136,10 @@ def _privacy_tile(privacy: PrivacyStatement) -> _Tile:
 
 
 def _ordered(rows: tuple[ResultRow, ...]) -> list[ResultRow]:
-    return sorted(rows, key=lambda row: (row.pool, row.client, row.budget, -row.accuracy_mean))
+    uses = _uses(rows)
+    return sorted(
+        rows, key=lambda row: (row.pool, row.client, row.budget, uses.index(row.use), -row.accuracy_mean)
+    )
 
 
 def _epsilon(value: float | None) -> str:

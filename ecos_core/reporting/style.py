@@ -64,12 +64,23 @@ SAMPLER_NAMES = {
     "dsir": "DSIR",
     "oracle": "oracle",
 }
+USE_NAMES = {
+    "linear_probe": "linear probe",
+    "fine_tune": "fine-tuning",
+    "fixmatch": "FixMatch",
+    "distil": "distillation",
+}
 WIDTH_IN, HEIGHT_IN = 4.4, 3.1
 
 
 def sampler_name(sampler: str) -> str:
     """The name a reader knows a sampler by."""
     return SAMPLER_NAMES.get(sampler, sampler.replace("_", " "))
+
+
+def use_name(use: str) -> str:
+    """The name a reader knows a use by."""
+    return USE_NAMES.get(use, use.replace("_", " "))
 
 
 def sampler_colour(sampler: str) -> str:

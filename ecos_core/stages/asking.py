@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ecos_core.client.protocol import MOMENT_SCALE
+from ecos_core.client.protocol import MOMENT_SCALE, ClientInfo, score_request
 from ecos_core.clustering.auto import choose_clusters
 from ecos_core.clustering.clustering import Clustering, cluster_with
 from ecos_core.clustering.pool import LakePool
@@ -22,11 +22,13 @@ from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake
 from ecos_core.privacy.accounting import account
 from ecos_core.privacy.events import histogram_event
+from ecos_core.privacy.planner import epsilon_after
 from ecos_core.sampling.by_score import denoised
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.sampling.moments import MomentQuery, moment_query, scores_from_moments
 from ecos_core.sampling.pool import Pool
 from ecos_core.sampling.rounds import refine, sigma_of_each_round
+from ecos_core.stages.scoring import KIND as SCORES
 from ecos_core.stages.scoring import (
     StoredScores,
     connect,
@@ -35,9 +37,12 @@ from ecos_core.stages.scoring import (
     request_scores,
     write_scores,
 )
-from ecos_core.storage import Location, sha256_hex
+from ecos_core.storage import Location, read_manifest, sha256_hex
+from ecos_core.storage.artefacts import MANIFEST_NAME
 
 LEAST_NEW_CLUSTERS = 2
+# What an account comes to is estimated from its epsilon: within this factor of the limit the client decides.
+ESTIMATE_SLACK = 1.01
 
 
 def ask(
@@ -56,12 +61,12 @@ def ask_twice(
 ) -> tuple[Clustering, StoredScores]:
     """Half of the privacy on the clusters, half on finer ones inside those that the first answer found hot.
 
-    How many finer ones follows the signal to noise, from the first answer's own sum. Raises InputError,
-    before anything is asked, when the client's policy leaves no room for more clusters.
+    How many finer ones follows the signal to noise, from the first answer's own sum. Raises InputError, before
+    anything is asked, where ``check_two_rounds`` does.
     """
+    room = check_two_rounds(lake, clustering, client, privacy)
     sigma = sigma_of_each_round(planned(privacy).sigma, 2)
     each = privacy.model_copy(update={"epsilon": None, "sigma": sigma, "rounds": 1})
-    room = _room(clustering, client)
     folder = lake.folder("scores")
     first = request_scores(clustering, client, each, folder)
     refined = refined_clustering(lake, clustering, first.folder, config, most=room)
@@ -85,17 +90,48 @@ def ask_twice(
     return refined, dataclasses.replace(both, epsilon_limit=second.epsilon_limit)
 
 
-def _room(clustering: Clustering, client: ClientConfig) -> int:
-    """How many new clusters a second question may hold beside the old ones."""
+def check_two_rounds(lake: Lake, clustering: Clustering, client: ClientConfig, privacy: PrivacyConfig) -> int:
+    """How many new clusters a second question may hold beside the old ones, by what the client publishes for free.
+
+    Raises InputError when its policy takes no more clusters at once than the first question has, or its account has
+    no room for both questions: the first would be paid for nothing. One whose receipt is in the lake is paid already.
+    """
     with connect(client) as connection:
-        most = connection.info().clusters_at_most
-    room = most - clustering.clusters
+        info = connection.info()
+    room = info.clusters_at_most - clustering.clusters
     if room < LEAST_NEW_CLUSTERS:
         raise InputError(
-            f"rounds 2: the client takes at most {most} clusters at once and this clustering has "
+            f"rounds 2: the client takes at most {info.clusters_at_most} clusters at once and this clustering has "
             f"{clustering.clusters}; cluster the lake more coarsely"
         )
+    sigma = sigma_of_each_round(planned(privacy).sigma, 2)
+    after = epsilon_after(info.epsilon_spent, sigma, info.delta, adjacency=privacy.adjacency, releases=2)
+    estimate = 1.0 if info.epsilon_spent == 0 else ESTIMATE_SLACK
+    if after > estimate * info.epsilon_limit and not _paid_already(lake, clustering, info, privacy, sigma):
+        raise InputError(
+            f"rounds 2: both questions would bring the client's account to epsilon {after:.4g} at delta "
+            f"{info.delta:g}, spent so far {info.epsilon_spent:.4g}, limit {info.epsilon_limit:.4g}; nothing was "
+            "asked: lower epsilon, or ask in one round"
+        )
     return room
+
+
+def _paid_already(
+    lake: Lake, clustering: Clustering, info: ClientInfo, privacy: PrivacyConfig, sigma: float
+) -> bool:
+    """Whether the lake holds this client's receipt for the first question: then a repeat of it is free."""
+    request = score_request(
+        clustering.centroids,
+        sigma=sigma,
+        fingerprint=clustering.fingerprint,
+        adjacency=str(privacy.adjacency),
+    )
+    wanted = (request.digest, info.public_key, info.data_version, info.requester)
+    folder = lake.folder("scores")
+    held = [folder / name for name in folder.names() if (folder / name / MANIFEST_NAME).exists()]
+    receipts = (read_manifest(where, SCORES).summary.get("receipt") or {} for where in held)
+    names = ("request_digest", "public_key", "data_version", "requester")
+    return any(tuple(receipt.get(name) for name in names) == wanted for receipt in receipts)
 
 
 def refined_clustering(

@@ -252,6 +252,7 @@ def _result(row: Mapping[str, Any]) -> data.ResultRow:
         seeds=tuple(row["seeds"]),
         epsilon=row["epsilon"],
         delta=row["delta"],
+        use=row["use"],
     )
 
 

@@ -220,12 +220,3 @@ def resolve_selection(selection: str) -> Location:
         raise InputError(
             f"{parent}: no selection was published here yet; run  sample-subset  first"
         ) from error
-
-
-def selections_beside(latest: str) -> list[Location]:
-    """Every finished selection of the folder of ``…/latest``, published before or not; none for another address."""
-    where = Location.of(latest)
-    if where.name != LATEST:
-        return []
-    parent = Location(where.url.rsplit("/", 1)[0])
-    return [parent / name for name in parent.names() if (parent / name / "manifest.json").exists()]

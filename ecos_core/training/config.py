@@ -5,9 +5,11 @@ tracking.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PrecisionName = Literal["float32", "bfloat16", "float16"]
 
 
 class Use(StrEnum):
@@ -71,7 +73,11 @@ class TrainConfig(BaseModel):
         title="Validation share",
         description="Part of the labelled samples kept for early stopping.",
     )
-    amp: bool = Field(True, title="Mixed precision", description="On a GPU only; ignored on a CPU.")
+    precision: Literal["auto"] | PrecisionName = Field(
+        "auto",
+        title="Precision",
+        description="Of the forward pass. `auto`: float16 with a scaled loss on a GPU, float32 on a CPU.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", title="Device")
     checkpoint_every: int = Field(1, ge=1, title="Checkpoint every (epochs)")
 
@@ -113,6 +119,15 @@ class TrainConfig(BaseModel):
     student: Literal["lite0_trimmed", "mobilenet_v3_small"] = Field(
         "lite0_trimmed", title="Student", description="Distillation: the small network."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _amp_was_a_switch(cls, values: Any) -> Any:
+        """Files from before ``precision`` say ``amp: true`` or ``false``."""
+        if isinstance(values, dict) and isinstance(values.get("amp"), bool) and "precision" not in values:
+            rest = {name: value for name, value in values.items() if name != "amp"}
+            return {**rest, "precision": "auto" if values["amp"] else "float32"}
+        return values
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> TrainConfig:

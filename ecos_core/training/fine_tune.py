@@ -27,6 +27,7 @@ from ecos_core.training.network import (
     probabilities_of,
 )
 from ecos_core.training.pixels import Augmentation, decode_all
+from ecos_core.training.precision import precision_of
 
 PARITY_IMAGES = 8
 
@@ -119,7 +120,7 @@ def supervised_loss(network: Any, ready: Prepared, rows: NDArray[np.int64], conf
 
     views = ready.augmentation.weak(ready.pixels[rows]).to(ready.device)
     targets = torch.from_numpy(ready.targets[rows]).to(ready.device)
-    return functional.cross_entropy(network(views), targets, label_smoothing=config.label_smoothing)
+    return functional.cross_entropy(network(views).float(), targets, label_smoothing=config.label_smoothing)
 
 
 def validation(ready: Prepared, job: Job) -> Any:
@@ -162,7 +163,11 @@ def finish(
     return Outcome(
         tensors,
         classes,
-        {"model": job.config.use.value, "image_size": str(job.config.image_size)},
+        {
+            "model": job.config.use.value,
+            "image_size": str(job.config.image_size),
+            "precision": precision_of(job.config, device),
+        },
         probabilities,
         onnx=onnx,
         program=program,

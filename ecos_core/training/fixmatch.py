@@ -70,7 +70,7 @@ def consistency_loss(
         return torch.zeros((), device=ready.device), 0.0
     kept = mask.cpu().numpy()
     strong = ready.augmentation.strong(pixels[kept]).to(ready.device)
-    losses = functional.cross_entropy(network(strong), pseudo[mask], reduction="none")
+    losses = functional.cross_entropy(network(strong).float(), pseudo[mask], reduction="none")
     return losses.sum() / len(pixels), float(mask.float().mean())
 
 

@@ -20,16 +20,18 @@ from ecos_core.errors import EcosError
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, canonical_json, sha256_hex
 from ecos_core.training.config import TrainConfig
+from ecos_core.training.precision import MixedPrecision, precision_of
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
 
 class Diverged(EcosError):  # noqa: N818 - what happened
-    """The loss became NaN or infinite."""
+    """The loss, or the gradient in float16, became NaN or infinite."""
 
-    def __init__(self, epoch: int, rate: float) -> None:
+    def __init__(self, epoch: int, rate: float, precision: str) -> None:
+        wide = ", or give precision bfloat16 or float32" if precision == "float16" else ""
         super().__init__(
-            f"training: the loss is NaN or infinite in epoch {epoch + 1}; lower learning_rate ({rate:g})"
+            f"training: the loss is NaN or infinite in epoch {epoch + 1}; lower learning_rate ({rate:g}){wide}"
         )
 
 
@@ -53,6 +55,7 @@ class _State:
     average: Any
     optimiser: Any
     schedule: Any
+    precision: MixedPrecision
     epoch: int = 0
     best: float = -1.0
     best_epoch: int = -1
@@ -81,10 +84,10 @@ def fit(
     """
     device = choose_device(config)
     key = sha256_hex(canonical_json([config.model_dump(mode="json"), seed, task.digest]))
-    state = _start(network.to(device), task, config)
+    state = _start(network.to(device), task, config, MixedPrecision(precision_of(config, device), device))
     _resume(state, scratch, key, device)
     while state.epoch < config.epochs and not _is_stuck(state, config):
-        _run_epoch(state, task, config, seed, device)
+        _run_epoch(state, task, config, seed)
         if state.epoch % config.checkpoint_every == 0 or state.epoch == config.epochs:
             _save(state, scratch, key)
         progress(Progress(f"{config.use.value} seed {seed}", state.epoch, config.epochs, "epochs"))
@@ -94,7 +97,7 @@ def fit(
     return answer.eval(), state.history
 
 
-def _start(network: Any, task: Task, config: TrainConfig) -> _State:
+def _start(network: Any, task: Task, config: TrainConfig, precision: MixedPrecision) -> _State:
     import torch
     from torch.optim.swa_utils import AveragedModel
 
@@ -111,7 +114,7 @@ def _start(network: Any, task: Task, config: TrainConfig) -> _State:
     average = None
     if config.ema_decay > 0:
         average = AveragedModel(network, multi_avg_fn=warming_average(config.ema_decay))
-    return _State(network, average, optimiser, schedule)
+    return _State(network, average, optimiser, schedule, precision)
 
 
 def warming_average(decay: float) -> Callable[[Any, Any, Any], None]:
@@ -131,27 +134,19 @@ def warming_average(decay: float) -> Callable[[Any, Any, Any], None]:
     return update
 
 
-def _run_epoch(state: _State, task: Task, config: TrainConfig, seed: int, device: str) -> None:
+def _run_epoch(state: _State, task: Task, config: TrainConfig, seed: int) -> None:
     import torch
 
     torch.manual_seed(1_000_003 * seed + state.epoch)
     rng = np.random.default_rng([seed, state.epoch])
-    use_amp = config.amp and device.startswith("cuda")
     state.network.eval()  # batch normalisation keeps its statistics; gradients flow all the same
     sums: dict[str, float] = {}
     steps = 0
     for batch in task.batches(rng):
-        with torch.autocast("cuda", torch.bfloat16, enabled=use_amp):
+        with state.precision.forward():
             loss, figures = task.loss(state.network, batch)
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise Diverged(state.epoch, config.learning_rate)
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        state.optimiser.step()
-        state.schedule.step()
-        if state.average is not None:
-            state.average.update_parameters(state.network)
+        _step(state, loss, value, config)
         steps += 1
         for name, figure in {"loss": value, **figures}.items():
             sums[name] = sums.get(name, 0.0) + figure
@@ -160,6 +155,21 @@ def _run_epoch(state: _State, task: Task, config: TrainConfig, seed: int, device
     if task.validate is not None:
         row["validation"] = _validate(state, task.validate)
     state.history.append(row)
+
+
+def _step(state: _State, loss: Any, value: float, config: TrainConfig) -> None:
+    """Raises Diverged. A step that overflowed in float16 moves nothing."""
+    try:
+        moved = math.isfinite(value) and state.precision.step(loss, state.optimiser)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise Diverged(state.epoch, config.learning_rate, state.precision.name)
+    if not moved:
+        return
+    state.schedule.step()
+    if state.average is not None:
+        state.average.update_parameters(state.network)
 
 
 def _validate(state: _State, validate: Callable[[Any], float]) -> float:
@@ -191,6 +201,7 @@ def _save(state: _State, scratch: Location, key: str) -> None:
             "average": None if state.average is None else state.average.state_dict(),
             "optimiser": state.optimiser.state_dict(),
             "schedule": state.schedule.state_dict(),
+            "precision": [state.precision.name, state.precision.state()],
         },
         buffer,
     )
@@ -204,8 +215,9 @@ def _resume(state: _State, scratch: Location, key: str, device: str) -> None:
     if not where.exists():
         return
     stored = torch.load(io.BytesIO(where.read_bytes()), map_location=device, weights_only=True)
-    if stored["key"] != key:
-        return
+    if stored["key"] != key or stored["precision"][0] != state.precision.name:
+        return  # another run's, or that of another machine, where ``auto`` is another precision
+    state.precision.resume(stored["precision"][1])
     state.epoch, state.history = stored["epoch"], stored["history"]
     state.best, state.best_epoch, state.best_weights = (
         stored["best"],

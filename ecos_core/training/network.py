@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
-from ecos_core.features.backbones import EMBEDDED, find_backbone
+from ecos_core.features.backbones import EMBEDDED, Backbone, find_backbone
 from ecos_core.features.torch_engine import pixel_network
 from ecos_core.training.linear_probe import LinearProbe
 
@@ -28,13 +28,19 @@ def build_network(backbone: str, weights_sha256: str, image_size: int) -> Any:
 
     Raises InputError when the weights found here are not those of the extractor.
     """
-    found = find_backbone(backbone)
+    found = known_backbone(backbone, weights_sha256)
+    return pixel_network(found.torch_module(image_size), found.mean, found.std)
+
+
+def known_backbone(name: str, weights_sha256: str) -> Backbone:
+    """Raises InputError when the weights found here are not those of the extractor."""
+    found = find_backbone(name)
     if found.weights_sha256 != weights_sha256:
         raise InputError(
-            f"backbone '{backbone}': the weights found here are not those of the extractor "
+            f"backbone '{name}': the weights found here are not those of the extractor "
             f"({found.weights_sha256[:12]}, {weights_sha256[:12]}); name the same weights"
         )
-    return pixel_network(found.torch_module(image_size), found.mean, found.std)
+    return found
 
 
 def build_student(name: str, image_size: int) -> Any:

@@ -15,10 +15,10 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from ecos_core.errors import InputError
 from ecos_core.features.lake_extractor import held_modality
-from ecos_core.lake.modality import IMAGE
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import (
     Location,
@@ -30,6 +30,7 @@ from ecos_core.storage import (
 )
 from ecos_core.storage.artefacts import MANIFEST_NAME
 from ecos_core.training import data
+from ecos_core.training.check import check_use
 from ecos_core.training.config import TrainConfig, Use
 from ecos_core.training.evaluation import evaluate, spread
 from ecos_core.training.job import Job, Outcome
@@ -80,10 +81,7 @@ def train_selection(
     given = None if labels is None else data.read_labels(Location.of(labels))
     train = data.labelled_images(opened, snapshot, picks.sample_ids, given)
     modality = held_modality(opened, snapshot)
-    if modality is not IMAGE and config.use is not Use.LINEAR_PROBE:
-        raise InputError(
-            f"--use {config.use.value}: works on images, this lake holds {modality.unit}; use linear_probe"
-        )
+    check_use(config.use, modality)
     test_set = None if test is None else data.read_test_set(Location.of(test), modality)
     fingerprint = fingerprint or _fingerprint_of(opened, picks.manifest)
     inputs = {
@@ -237,9 +235,17 @@ def _finished(out: Location, inputs: dict[str, str], config: TrainConfig) -> Tra
     if not (out / MANIFEST_NAME).exists():
         return None
     manifest = read_manifest(out, KIND)
-    if manifest.inputs != inputs or manifest.parameters != config.model_dump(mode="json"):
+    if manifest.inputs != inputs or not _is_of(config, manifest.parameters):
         return None
     return TrainResult(str(out), manifest, json.loads((out / METRICS_NAME).read_bytes()), reused=True)
+
+
+def _is_of(config: TrainConfig, parameters: dict[str, Any]) -> bool:
+    """Whether stored parameters, of this version or an earlier one, mean ``config``."""
+    try:
+        return TrainConfig.model_validate(parameters) == config
+    except ValidationError:
+        return False
 
 
 def _fingerprint_of(lake: Lake, selection: Manifest) -> str:

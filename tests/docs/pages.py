@@ -20,6 +20,7 @@ NOT_RUN = {
     "network": "installs packages; tests/integration/test_wheel.py and test_light_install.py do it",
     "make": "makes an environment of its own; .ci/run runs it on a clean clone",
     "long": "takes over an hour; tests/benchmarks runs it small",
+    "flow": "takes minutes and a Prefect server; tests/flows/test_flows.py runs an outsourcing",
     "data": "needs images that cannot be shipped",
     "systemd": "needs root and systemd; tests/integration/test_deployment.py runs the same topology by hand",
     "stack": "needs the whole stack of the guide; tests/integration/test_deployment.py runs it",

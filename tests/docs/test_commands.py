@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from ecos_cli.main import app
+from ecos_core.config import OutsourceConfig, validated
 from tests.docs.pages import FENCE, PAGES, blocks
 
 INLINE = re.compile(r"`(ecos [^`]+)`")
@@ -55,3 +57,10 @@ def test_the_command_and_its_options_exist(page: str, line: str) -> None:
         if word.startswith("--"):
             option = word.split("=")[0].rstrip(",.;:")
             assert option in known | {"--help", "--version"}, f"{page}: no option {option} in: {line}"
+
+
+def test_the_outsourcing_shown_is_a_valid_one() -> None:
+    page = next(page for page in PAGES if page.name == "outsource.md")
+    (text,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    found = validated(yaml.safe_load(text), OutsourceConfig, str(page))
+    assert len(found.compared_uses) == 3

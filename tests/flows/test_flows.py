@@ -11,12 +11,23 @@ import mlflow
 import numpy as np
 import pytest
 
+from ecos_cli.tables import results_table
 from ecos_core.client.home import open_home
 from ecos_core.client.operations.nearest import nearest_centroids
 from ecos_core.clustering.clustering import Clustering
-from ecos_core.config import IndexConfig, OutsourceConfig, SampleConfig, TrackingConfig, TrainingRun
+from ecos_core.config import (
+    HandOffConfig,
+    IndexConfig,
+    OutsourceConfig,
+    SampleConfig,
+    TrackingConfig,
+    TrainingRun,
+)
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake
+from ecos_core.sampling.config import SamplerConfig
+from ecos_core.stages.selecting import Choice, publish_latest, select
+from ecos_core.storage import Location
 from tests.flows.prefect_support import all_that_the_server_holds, artifacts_of, runs_of
 from tests.tiny_support import (
     CLUSTERS,
@@ -196,6 +207,38 @@ def test_an_index_run_adds_what_is_new_and_keeps_the_clusters(
     assert {"ingest", "clusters", "cluster-montage"} <= artifacts_of(prefect_url, run["id"]).keys()
 
 
+def test_each_selection_is_handed_out_into_a_folder_of_its_own(
+    prefect_url: str, tiny_lake: Path, tmp_path: Path
+) -> None:
+    from flows.hand_off import hand_off
+
+    def published(seed: int) -> str:
+        lake, picks = Lake.open(str(tiny_lake)), Location.of(tmp_path / "picks")
+        choice = Choice(30, "random", SamplerConfig(), seed)
+        folder = select(lake, Clustering.open(lake), choice, None, picks, named=True).folder
+        publish_latest(picks, folder)
+        return folder.name
+
+    values = {
+        "lake": str(tiny_lake), "selection": str(tmp_path / "picks" / "latest"), "format": "csv",
+        "out": str(tmp_path / "handed" / "{selection}"), "labels": str(tmp_path / "labels"),
+        "label_set": ["yes", "no"],
+    }  # fmt: skip
+    first = published(1)
+    given = hand_off(HandOffConfig.model_validate(values))
+    assert given["handoff"] == str(tmp_path / "handed" / first) and given["open"] == 30
+    assert hand_off(HandOffConfig.model_validate(values)) == given, (
+        "the same again goes on in the same folder"
+    )
+    second = published(2)
+    again = hand_off(HandOffConfig.model_validate(values))
+    assert sorted(path.name for path in (tmp_path / "handed").iterdir()) == sorted([first, second])
+    kept = runs_of(prefect_url, "hand-off")[0]["parameters"]["config"]
+    assert (kept["selection"], kept["out"]) == (again["selection"], again["handoff"]), "a resumed run goes on"
+    with pytest.raises(InputError, match="another selection; choose another folder"):
+        hand_off(HandOffConfig.model_validate({**values, "out": given["handoff"]}))
+
+
 def test_an_outsourcing_compares_samplers_in_nested_runs_and_a_report(
     prefect_url: str, tiny_lake: Path, tiny_images: TinyImages, client: ServedClient, out: str, tmp_path: Path,
     tracking: TrackingConfig,
@@ -233,13 +276,40 @@ def test_an_outsourcing_compares_samplers_in_nested_runs_and_a_report(
         assert len(run.inputs.dataset_inputs) == 2
         assert len(store.get_metric_history(run.info.run_id, "proximity/kl_reduction")) == 2
         assert {"accuracy_low", "seed1/calibration_error", "seed2/macro_accuracy"} <= set(run.data.metrics)
-    best = max(nested, key=lambda run: run.data.metrics["accuracy_mean"])
-    assert [run.info.run_name for run in nested if "ecos.champion" in run.data.tags] == [best.info.run_name]
+    (best,) = [run for run in nested if "ecos.champion" in run.data.tags]
+    assert best.data.metrics["accuracy_mean"] == max(run.data.metrics["accuracy_mean"] for run in nested)
     assert best.data.tags["ecos.champion"] == "true"
     champion = store.get_model_version_by_alias("clinic-linear_probe", "champion")
     assert champion.run_id == best.info.run_id
     shown = artifacts_of(prefect_url, runs_of(prefect_url, "outsource")[0]["id"])
-    assert {"results", "privacy"} <= set(shown)
+    assert {"results", "privacy"} <= set(shown) and "use" not in shown["results"]["data"]
+
+    spent = client.spent
+    config |= {
+        "budgets": [20],
+        "seeds": [1],
+        "samplers": ["ecos"],
+        "training": {"epochs": 1, "image_size": IMAGE_SIZE},
+    }
+    with pytest.raises(InputError, match="no such folder"):
+        outsource(OutsourceConfig.model_validate({**config, "test": "/nowhere", "privacy": {"epsilon": 0.3}}))
+    several = OutsourceConfig.model_validate({**config, "uses": ["linear_probe", "fine_tune"]})
+    result = outsource(several)
+    assert client.spent == spent, "the same answers serve every use"
+    assert [(row["use"], row["sampler"]) for row in result["rows"]] == [
+        ("linear_probe", "ecos"), ("fine_tune", "ecos"),
+    ]  # fmt: skip
+    nested = store.search_runs(
+        [result["mlflow_experiment"]], f"tags.`mlflow.parentRunId` = '{result['mlflow_run']}'"
+    )
+    assert {run.info.run_name: run.data.tags["ecos.use"] for run in nested} == {
+        f"ecos 20 {use}": use for use in ("linear_probe", "fine_tune")
+    }
+    first, second = ([entry.dataset.digest for entry in run.inputs.dataset_inputs] for run in nested)
+    assert first == second, "one selection, whatever the use"
+    assert len([run for run in nested if "ecos.champion" in run.data.tags]) == 2, "the best of each use"
+    assert "Accuracy by sampler, fine-tuning" in Path(result["report"]).read_text()
+    assert "fine-tuning" in results_table(result["rows"])
 
 
 @pytest.mark.parametrize(

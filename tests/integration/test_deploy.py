@@ -246,7 +246,8 @@ def test_a_killed_server_costs_no_work_and_no_privacy(site: Site, selection: Pat
 
 def bring_labels(site: Site, count: int, *, told: bool) -> None:
     """Label the first images and import them; ``told``: the run that waits must hear of it."""
-    batch, returned = site.out / "hand-off", site.home / f"returned-{count}.csv"
+    (batch,) = (site.out / "hand-off").iterdir()
+    returned = site.home / f"returned-{count}.csv"
     with (batch / "tasks.csv").open() as file:
         samples = [row["sample_id"] for row in csv.DictReader(file)][:count]
     returned.write_text("sample_id,label\n" + "".join(f"{sample},3\n" for sample in samples))

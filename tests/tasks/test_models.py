@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,13 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> TrackingConfig:
 
 
 @pytest.fixture(autouse=True)
-def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Somewhere for artifacts; a run leaves nothing elsewhere, and no store to the rest of the process."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("ECOS_MLFLOW_ARTIFACTS", str(tmp_path / "artifacts"))
+    yield
+    assert list((tmp_path / "work").iterdir()) == [] and not mlflow.is_tracking_uri_set()
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +44,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features = rng.normal(size=(90, 6)).astype(np.float32) + 3 * (labels[:, None] == "owl")
     (folder / "model-seed1.onnx").write_bytes(train_linear_probe(features, labels).to_onnx())
     return folder
+
+
+def loaded(tracking: TrackingConfig, address: str) -> Any:
+    """A model as anybody loads it."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MLFLOW_TRACKING_URI", str(tracking.uri))
+        return mlflow.pyfunc.load_model(address)
 
 
 def seed_row() -> dict[str, Any]:
@@ -69,7 +82,7 @@ def test_the_logged_model_has_a_signature_an_example_and_answers(
     with tracked_run(tracking, "model") as run:
         assert log_onnx_model(run, str(trained), 1)
         assert not log_onnx_model(run, str(trained), 2)
-    model = mlflow.pyfunc.load_model(f"runs:/{run.id}/model")
+    model = loaded(tracking, f"runs:/{run.id}/model")
     assert model.metadata.signature is not None
     assert [column.name for column in model.metadata.signature.inputs] == ["features"]
     assert model.metadata.signature.inputs.inputs[0].shape == (-1, 6)
@@ -91,10 +104,8 @@ def test_only_a_better_model_on_the_same_test_becomes_the_champion(
     assert wins == [True, False, False, True]
     champion = store.get_model_version_by_alias(model_name("clinic/a-linear_probe"), "champion")
     assert str(champion.version) == "4" and float(champion.tags["accuracy"]) == 0.75
-    loaded = mlflow.pyfunc.load_model(f"models:/{champion.name}@champion")
-    assert loaded.predict({"features": np.zeros((1, 6), np.float32)})["probabilities"].sum() == pytest.approx(
-        1
-    )
+    best = loaded(tracking, f"models:/{champion.name}@champion")
+    assert best.predict({"features": np.zeros((1, 6), np.float32)})["probabilities"].sum() == pytest.approx(1)
     assert store.get_run(run.id).data.tags["ecos.champion"] == "true"
 
 

@@ -134,6 +134,20 @@ def test_one_budget_and_one_sampler_still_give_a_figure() -> None:
     assert "Over random choice" not in page
 
 
+def test_several_uses_are_told_apart(data: ReportData, page: str) -> None:
+    tuned = tuple(
+        dataclasses.replace(row, use="fine_tune", accuracy_mean=row.accuracy_mean + 0.05)
+        for row in data.results
+    )
+    both = render_report(dataclasses.replace(data, results=data.results + tuned))
+    assert both.count("<svg") == page.count("<svg") + 1
+    assert "Accuracy by sampler, linear probe" in both and "Accuracy by sampler, fine-tuning" in both
+    assert "<th>Use</th>" in both and "<th>Use</th>" not in page
+    assert "trained on 1,000 images by fine-tuning" in both, "the use that ECOS is best in"
+    ids = re.findall(r'\bid="([^"]+)"', both)
+    assert len(ids) == len(set(ids))
+
+
 def test_what_is_left_never_falls_below_zero() -> None:
     told = PrivacyStatement(1, 2.5, 2.6, 1e-5, "replace", 5, epsilon_limit=2.0)
     assert told.epsilon_remaining == 0

@@ -63,6 +63,37 @@ def test_moments_serve_a_later_clustering_for_nothing(
     assert asked_client.spent == spent
 
 
+def test_a_first_round_is_not_paid_where_the_second_would_be_refused(
+    tiny_lake: Path, client_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake, home = tmp_path / "lake", tmp_path / "client" / "home"
+    shutil.copytree(tiny_lake, lake)
+    shutil.copytree(client_home, home)
+    change_policy(home, epsilon=1.9)
+
+    def command(served: ServedClient, epsilon: str, rounds: str) -> list[str]:
+        return line(lake, served, tmp_path / f"picks-{epsilon}", "--epsilon", epsilon, "--rounds", rounds)
+
+    with client_process(home) as served:
+        ended = ecos(capsys, *command(served, "2", "2"))
+        assert ended.code == 2 and "both questions would bring" in ended.line and "limit 1.9;" in ended.line
+        assert served.spent["events"] == 0
+        ecos_json(*command(served, "1.5", "1"))
+        spent = served.spent
+        ended = ecos(capsys, *command(served, "1.4", "2"))
+        assert ended.code == 2 and "spent so far 1.5" in ended.line and served.spent == spent
+        told = ecos_json(*command(served, "0.9", "2"))
+        spent = served.spent
+        assert spent["events"] == 3
+        assert ecos_json(*command(served, "0.9", "2"))["selection"] == told["selection"], "room or not"
+        assert served.spent == spent
+    change_policy(home, clusters_at_most=CLUSTERS + 1)
+    with client_process(home) as served:
+        ended = ecos(capsys, *command(served, "0.1", "2"))
+        assert ended.code == 2 and f"takes at most {CLUSTERS + 1} clusters" in ended.line
+        assert served.spent == spent
+
+
 def test_what_cannot_be_asked_is_refused_before_anything_is_spent(
     tiny_lake: Path, asked_client: ServedClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,14 +4,19 @@ faithfully.
 
 import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
 
 from ecos_core.storage import Location
 from ecos_core.training.config import TrainConfig
 from ecos_core.training.distil import soften
 from ecos_core.training.fine_tune import split_validation
+from ecos_core.training.fixmatch import consistency_loss
+from ecos_core.training.precision import MixedPrecision
 from ecos_core.training.train import train_selection
 
 QUICK = {"image_size": 32, "epochs": 2, "batch_size": 16, "seeds": (1,), "device": "cpu"}
@@ -46,13 +51,32 @@ def test_fine_tuning_learns_and_its_onnx_agrees(tuned, world):
 
 
 def test_fixmatch_uses_the_lake_without_its_labels(world, tmp_path):
-    config = TrainConfig(use="fixmatch", budget=12, unlabelled_limit=40, threshold=0.6, **QUICK)
+    """In mixed precision: bfloat16, which a CPU does at a bearable speed."""
+    quick = {**QUICK, "precision": "bfloat16"}
+    config = TrainConfig(use="fixmatch", budget=12, unlabelled_limit=40, threshold=0.6, **quick)
     result = train_selection(world.selection, world.lake, tmp_path, test=world.test, config=config)
     history = result.metrics["seeds"][0]["history"]
     assert [row["epoch"] for row in history] == [1.0, 2.0]
     assert all(0 <= row["pseudo_labelled"] <= 1 for row in history)
     assert any(row["pseudo_labelled"] > 0 for row in history)
     assert result.metrics["accuracy_mean"] > 0.4
+    with safe_open(f"{result.out}/model-seed1.safetensors", "numpy") as file:
+        assert file.metadata()["precision"] == "bfloat16"
+        assert {str(file.get_tensor(name).dtype) for name in file.keys()} <= {"float32", "int64"}  # noqa: SIM118
+
+
+def test_what_is_guessed_without_gradients_keeps_none_from_the_rest():
+    """Pseudo-labels come from the weights in 16 bits: the same cast must not serve the pass with gradients."""
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
+    ready = SimpleNamespace(device="cpu", augmentation=SimpleNamespace(weak=floats, strong=floats))
+    with MixedPrecision("bfloat16", "cpu").forward():
+        loss, used = consistency_loss(network, ready, np.ones((4, 2, 2, 3), np.uint8), threshold=0.1)
+    loss.backward()
+    assert used == 1.0 and float(network[1].weight.grad.abs().sum()) > 0
+
+
+def floats(pixels):
+    return torch.from_numpy(pixels).float()
 
 
 def test_the_student_is_smaller_than_its_teacher_and_learns(world, tmp_path):
