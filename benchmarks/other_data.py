@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy import default_home, make_grid, publish, quick_grid
 from benchmarks.grid import Cell, Grid, Job, cell_key, jobs_of
 from ecos_core.features.extractor import Engine, Extractor
+from ecos_core.privacy.planner import SIGNAL_TO_NOISE
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, canonical_json, sha256_hex
 
@@ -139,7 +140,8 @@ def run_collection(
 
 def kept_cells(collection: Collection, grid: Grid, job: Job, home: Path) -> list[Cell]:
     """The cells of one job, measured once."""
-    key = cell_key(grid, collection.digest, job, ",".join(grid.samplers))
+    asked = f"{collection.digest} signal to noise {SIGNAL_TO_NOISE}"
+    key = cell_key(grid, asked, job, ",".join(grid.samplers))
     where = home / "bench" / "cells" / f"{key}.json"
     if not where.exists():
         with tempfile.TemporaryDirectory(prefix="ecos-bench-") as scratch:
