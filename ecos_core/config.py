@@ -187,6 +187,11 @@ class TrackingConfig(Settings):
     experiment: str = Field("ecos", title="Experiment", description="One a client.", min_length=1)
 
 
+def _check_place(sampling: SamplerConfig, engine: Workplace) -> None:
+    if engine == "ray" and sampling.k_center_on == "gpu":
+        raise ValueError("k_center_on gpu needs engine local: tasks on Ray are given no GPU")
+
+
 class SampleConfig(Settings):
     """Ask a client for scores and choose a subset of the lake."""
 
@@ -203,6 +208,11 @@ class SampleConfig(Settings):
     seed: int = Field(0, title="Seed", ge=0)
     engine: Workplace = Field("local", title="Engine", description=ENGINE_HELP)
     tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
+
+    @model_validator(mode="after")
+    def _a_gpu_is_not_on_ray(self) -> Self:
+        _check_place(self.sampling, self.engine)
+        return self
 
 
 class TrainingRun(Settings):
@@ -301,6 +311,7 @@ class OutsourceConfig(Settings):
         for name in ("budgets", "seeds", "uses"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name} must not repeat")
+        _check_place(self.sampling, self.index.engine)
         return self
 
 

@@ -15,8 +15,9 @@ from ecos_core.stages.selecting import needs_scores
 from tasks.comparison import compare_and_report
 from tasks.indexing import extract_and_cluster, ingest_images
 from tasks.progress import on_terminal
-from tasks.sampling import select_subset
+from tasks.sampling import check_before_asking, select_subset
 from tasks.scoring import score_with_client
+from tasks.tracking import check_tracking
 from tasks.training import check_training, train_and_evaluate
 
 # The paper's own mechanism: Gaussian noise of sigma 10 on a fresh 80 % of the records.
@@ -56,10 +57,12 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
 
     Each selection is made once, from one answer of the client, and trained on in every use. ``sources`` names the
     samplers that work from scores; the others are taken from ``config.samplers``. Raises InputError, before anything
-    is asked, without a public test set, where there would be nothing to compare by, and for a use that cannot be.
+    is asked, without a public test set, where there would be nothing to compare by, and for a choice or a use that
+    cannot be.
     """
     if config.test is None:
         raise InputError("test: an outsourcing compares accuracies; give a public folder of class/file")
+    check_tracking(config.tracking)
     steps = [ingest_images(config.index)]
     cells: list[dict[str, Any]] = []
     samplers = [*config.samplers, *(name for name in sources if name not in config.samplers)]
@@ -69,6 +72,16 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
         indexed = extract_and_cluster(IndexConfig(**{**dict(config.index), "seed": seed, "recluster": True}))
         steps.append(indexed)
         if seed == config.seeds[0]:
+            for sampler in samplers:
+                check_before_asking(
+                    config.index.lake,
+                    indexed["clustering"],
+                    f"{config.out}/selections",
+                    budget=max(config.budgets),
+                    sampler=ALGORITHMS.get(sampler, sampler),
+                    config=config.sampling,
+                    seed=seed,
+                )
             steps.append(
                 check_training(
                     config.index.lake, indexed["fingerprint"], uses, config.training, test=config.test

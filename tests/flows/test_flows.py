@@ -291,8 +291,13 @@ def test_an_outsourcing_compares_samplers_in_nested_runs_and_a_report(
         "samplers": ["ecos"],
         "training": {"epochs": 1, "image_size": IMAGE_SIZE},
     }
-    with pytest.raises(InputError, match="no such folder"):
-        outsource(OutsourceConfig.model_validate({**config, "test": "/nowhere", "privacy": {"epsilon": 0.3}}))
+    for wrong, message in (
+        ({"test": "/nowhere"}, "no such folder"),
+        ({"budgets": [10_000]}, "the lake holds 239"),
+    ):
+        with pytest.raises(InputError, match=message):
+            outsource(OutsourceConfig.model_validate({**config, **wrong, "privacy": {"epsilon": 0.3}}))
+    assert client.spent == spent, "refused before anything is asked"
     several = OutsourceConfig.model_validate({**config, "uses": ["linear_probe", "fine_tune"]})
     result = outsource(several)
     assert client.spent == spent, "the same answers serve every use"

@@ -1,0 +1,30 @@
+"""What a configuration refuses by itself, before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ecos_core.config import OutsourceConfig, SampleConfig
+
+ON_A_GPU = {"sampling": {"k_center_on": "gpu"}}
+OUTSOURCE: dict[str, Any] = {
+    "index": {"lake": "lake", "engine": "ray"},
+    "client": {"url": "http://127.0.0.1:1", "token_file": "token"},
+    "out": "out",
+    "test": "test",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [(SampleConfig, {"lake": "lake", "out": "out", "engine": "ray"}), (OutsourceConfig, OUTSOURCE)],
+)
+def test_tasks_on_ray_are_given_no_gpu(
+    kind: type[SampleConfig] | type[OutsourceConfig], values: dict[str, Any]
+) -> None:
+    kind.model_validate(values)
+    with pytest.raises(ValidationError, match="k_center_on gpu needs engine local"):
+        kind.model_validate({**values, **ON_A_GPU})
