@@ -10,6 +10,22 @@ def test_page_is_made_from_the_stored_results() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(stored(RESULTS))
 
 
+def test_the_results_page_quotes_the_defaults_of_the_study() -> None:
+    def accuracies(epsilon: float) -> str:
+        groups = {100: "epsilon", 300: "epsilon", 1000: "larger budgets"}
+        found = [
+            f"{row['accuracy']:.1f}"
+            for budget, group in groups.items()
+            for row in stored(RESULTS)
+            if (row["group"], row["epsilon"], row["budget"]) == (group, epsilon, budget)
+        ]
+        return "{}, {} and {}".format(*found)
+
+    text = " ".join(PAGE.with_name("results.md").read_text(encoding="utf-8").split())
+    assert accuracies(0.582) in text
+    assert accuracies(0.1) in text
+
+
 def test_table_has_a_line_for_what_varies() -> None:
     row = {"pool": "id+ood", "scheme": "histogram", "denoise": "clip", "weighting": "score", "clusters": None}
     rows = [
