@@ -48,7 +48,7 @@ def test_what_the_noise_does_to_the_scores(
     text = capsys.readouterr().out
     assert "signal to noise       1.63" in text
     assert run(monkeypatch, "--epsilon", "0.582", "--clusters", "100", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["scores"]["records_needed"] == 613
+    assert json.loads(capsys.readouterr().out)["scores"]["records_needed"] == 1837
 
 
 @pytest.mark.parametrize(
