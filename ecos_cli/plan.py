@@ -72,10 +72,12 @@ def _plan_text(plan: Plan) -> str:
 
 
 def _noise_text(noise: ScoreNoise, *, suggested: bool) -> str:
+    from ecos_core.privacy.planner import SIGNAL_TO_NOISE
+
     text = (
         f"\n\nscores of {noise.clusters:,} clusters{' (suggested)' if suggested else ''}\n"
         f"  empty above 2 sigma   {noise.empty_above_2_sigma:.1f}   clusters, if all were empty\n"
-        f"  records needed        {noise.records_needed:,}   for a signal to noise n / (R sigma) of 2"
+        f"  records needed        {noise.records_needed:,}   for a signal to noise n / (R sigma) of {SIGNAL_TO_NOISE:g}"
     )
     if noise.records is None:
         return text

@@ -67,6 +67,13 @@ def test_fine_tuning_beats_its_probe_on_average_at_a_hundred():
     assert row["accuracy_mean"] - row["probe_accuracy"] > row["accuracy_std"]
 
 
+def test_the_table_of_mails_says_what_the_page_says():
+    mean = averages("text")
+    for budget, lead in ((30, 8), (100, 3), (300, 2)):
+        assert mean["ecos", budget] > mean["random", budget] + lead
+        assert mean["ecos", budget] > mean["k_center", budget] + lead
+
+
 def test_the_table_of_rodents_says_what_the_page_says():
     mean = averages("tabular")
     assert mean["ecos", 100] > mean["random", 100] + 5
