@@ -12,10 +12,11 @@ from ecos_core.errors import InputError
 from ecos_core.sampling.config import SamplerConfig, Scores
 from ecos_core.sampling.denoising import denoise
 from ecos_core.sampling.facility import greedy_facility_location
-from ecos_core.sampling.filling import DUPLICATE_GROUP, DUPLICATE_RADIUS, Ranker, Ranking, fill
+from ecos_core.sampling.filling import fill
 from ecos_core.sampling.k_center import Picks
 from ecos_core.sampling.k_center_device import Search, k_center_on
 from ecos_core.sampling.pool import Members, Pool, in_a_group
+from ecos_core.sampling.ranking import DUPLICATE_GROUP, DUPLICATE_RADIUS, Ranker, Ranking
 from ecos_core.sampling.selection import FARTHEST, NEAREST, REPRESENTATIVE, Selection
 
 Integers = npt.NDArray[np.int64]

@@ -14,10 +14,11 @@ from ecos_core.errors import InputError
 from ecos_core.sampling.by_score import diverse_ranker
 from ecos_core.sampling.config import SamplerConfig, Scores
 from ecos_core.sampling.distinct import without_duplicates
-from ecos_core.sampling.filling import Ranker, Ranking, check_budget, fill
+from ecos_core.sampling.filling import check_budget, fill
 from ecos_core.sampling.listing import selection_of
 from ecos_core.sampling.pool import Members, Pool, locate
 from ecos_core.sampling.quotas import seat_order
+from ecos_core.sampling.ranking import Ranker, Ranking
 from ecos_core.sampling.selection import Selection
 
 Integers = npt.NDArray[np.int64]

@@ -12,8 +12,8 @@ import numpy as np
 
 from ecos_core.clustering.members import Grouped, Members
 from ecos_core.sampling.config import SamplerConfig, Scores
-from ecos_core.sampling.filling import DUPLICATE_GROUP
 from ecos_core.sampling.pool import Floats, Integers, Pool
+from ecos_core.sampling.ranking import DUPLICATE_GROUP
 from ecos_core.sampling.selection import Omitted, Selection
 
 

@@ -8,111 +8,22 @@ as if they had been known.
 
 from __future__ import annotations
 
-import functools
 import heapq
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ecos_core.errors import InputError
 from ecos_core.sampling.config import SamplerConfig
-from ecos_core.sampling.pool import Members, Pool, in_a_group, locate, over_clusters
+from ecos_core.sampling.pool import Pool, in_a_group, locate
 from ecos_core.sampling.quotas import relative, seat_order
+from ecos_core.sampling.ranking import DUPLICATE_GROUP, DUPLICATE_RADIUS, Found, Ranker, Request, search
 from ecos_core.sampling.selection import Omitted, Selection
 
 Integers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
-
-DUPLICATE_GROUP = "near-duplicate: same duplicate group as one chosen"
-DUPLICATE_RADIUS = "near-duplicate: within the duplicate radius of one chosen"
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """One cluster's picks in order: ``rows`` int64 [k] of its members, ``radii`` float32 [k], ``reasons``
-    [k].
-
-    ``spent``: there are no more. ``omitted_at_the_end``: rows found to be near-duplicates once all others
-    are picked. ``omitted`` rows [m] were left out for ``omitted_reasons`` [m].
-    """
-
-    rows: Integers
-    radii: npt.NDArray[np.float32]
-    reasons: Sequence[str]
-    spent: bool
-    omitted: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
-    omitted_reasons: Sequence[str] = ()
-    omitted_at_the_end: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
-
-
-# (cluster, members, rows taken before, how many picks are needed) -> at least that many, or all there are.
-Ranker = Callable[[int, Members, Integers, int], Ranking]
-
-
-@runtime_checkable
-class BatchRanker(Protocol):
-    """A ranker that can rank many clusters in one go, and says whether it should."""
-
-    @property
-    def many_at_once(self) -> bool: ...
-
-    def many(self, asked: Sequence[tuple[int, Members, Integers, int]]) -> list[Ranking]: ...
-
-
-# Of features that a batch ranker gets at once.
-BATCH_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A ranking with what outlives the members: ids, groups, omitted ids."""
-
-    ranking: Ranking
-    sample_ids: npt.NDArray[Any]
-    groups: npt.NDArray[Any] | None
-    omitted_ids: npt.NDArray[Any]
-    late_ids: npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class _Request:
-    """Look for ``needed`` picks in a cluster beside those taken ``before``, ids."""
-
-    cluster: int
-    needed: int
-    before: tuple[str, ...]
-
-
-def _search_clusters(ranker: Ranker, pool: Pool, requests: tuple[_Request, ...]) -> list[_Found]:
-    asked = []
-    for request in requests:
-        members = pool.members(request.cluster)
-        before = np.flatnonzero(np.isin(members.sample_ids, request.before))
-        asked.append((request.cluster, members, before, request.needed))
-    return [
-        _found(members, ranking)
-        for (_, members, _, _), ranking in zip(asked, _rankings(ranker, asked), strict=True)
-    ]
-
-
-def _rankings(ranker: Ranker, asked: Sequence[tuple[int, Members, Integers, int]]) -> list[Ranking]:
-    if isinstance(ranker, BatchRanker):
-        return ranker.many(asked)
-    return [ranker(*question) for question in asked]
-
-
-def _found(members: Members, ranking: Ranking) -> _Found:
-    groups = members.duplicate_groups
-    return _Found(
-        ranking=ranking,
-        sample_ids=members.sample_ids[ranking.rows],
-        groups=None if groups is None else groups[ranking.rows],
-        omitted_ids=members.sample_ids[ranking.omitted],
-        late_ids=members.sample_ids[ranking.omitted_at_the_end],
-    )
 
 
 def check_budget(pool: Pool, budget: int, config: SamplerConfig, chosen_before: int = 0) -> int:
@@ -195,7 +106,7 @@ class _Filling:
             self.earlier.setdefault(cluster, []).append(sample_id)
         self.taken = np.bincount(list(earlier.values()), minlength=len(sizes)).astype(np.int64)
         self.caps = np.maximum(sizes if capacities is None else np.minimum(capacities, sizes), self.taken)
-        self.found: dict[int, _Found] = {}
+        self.found: dict[int, Found] = {}
         self.crossing: list[tuple[int, int, int]] = []
 
     def run(self) -> tuple[Integers, Integers]:
@@ -233,29 +144,12 @@ class _Filling:
     def _rank(self, wanted: Sequence[tuple[int, int]]) -> None:
         """Look for so many picks in each of these clusters, where they are not known yet."""
         missing = [
-            _Request(cluster, needed, tuple(self.earlier.get(cluster, ())))
+            Request(cluster, needed, tuple(self.earlier.get(cluster, ())))
             for cluster, needed in wanted
             if (known := self.found.get(cluster)) is None
             or (len(known.sample_ids) < needed and not known.ranking.spent)
         ]
-        search = functools.partial(_search_clusters, self.ranker)
-        for requests, found in over_clusters(self.pool, search, self._batches(missing)):
-            self.found.update(zip((request.cluster for request in requests), found, strict=True))
-
-    def _batches(self, requests: Sequence[_Request]) -> list[tuple[_Request, ...]]:
-        """One cluster at a time, or as many as ``BATCH_BYTES`` hold where the ranker takes many at once."""
-        if not (isinstance(self.ranker, BatchRanker) and self.ranker.many_at_once):
-            return [(request,) for request in requests]
-        batches: list[tuple[_Request, ...]] = []
-        room = 0
-        for request in requests:
-            size = int(self.pool.cluster_sizes[request.cluster]) * self.pool.centroids.shape[1] * 4
-            if not batches or size > room:
-                batches.append(())
-                room = BATCH_BYTES
-            batches[-1] += (request,)
-            room -= size
-        return batches
+        self.found.update(search(self.pool, self.ranker, missing))
 
     def _groups_chosen_earlier(self) -> set[Any]:
         chosen: set[Any] = set()

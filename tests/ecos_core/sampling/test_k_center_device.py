@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ecos_core.errors import InputError
-from ecos_core.sampling import filling, k_center_device, k_center_torch
+from ecos_core.sampling import k_center_device, k_center_torch, ranking
 from ecos_core.sampling.pool import ArrayPool
 from ecos_core.sampling.samplers import SAMPLERS, SamplerConfig, Scores
 
@@ -62,7 +62,7 @@ def test_all_clusters_share_a_batch_as_far_as_memory_allows(
     SAMPLERS["ecos"](pool, 60, scores=SCORES, config=ON_GPU, seed=0)
     assert stand_in[0] == np.count_nonzero(SCORES.noisy > 0)
     stand_in.clear()
-    monkeypatch.setattr(filling, "BATCH_BYTES", 60 * 5 * 4)
+    monkeypatch.setattr(ranking, "BATCH_BYTES", 60 * 5 * 4)
     SAMPLERS["ecos"](pool, 60, scores=SCORES, config=ON_GPU, seed=0)
     assert len(stand_in) > 1
     assert max(stand_in) <= 3
