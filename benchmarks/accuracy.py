@@ -1,19 +1,18 @@
-"""The accuracy table of one data set: run the grid, write rows, tables and plots, log them. Shared by
-pacs and digits.
-"""
+"""The accuracy table of one data set: run the grid, write rows, tables and plots, log them."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from benchmarks.grid import Cell, Grid, ImageSet
+from benchmarks.images import PictureSet
 from benchmarks.runner import run_grid
 from benchmarks.tables import latex, markdown, plot, rows_of
 from benchmarks.tracking import log_rows
@@ -41,8 +40,9 @@ def quick_grid(grid: Grid) -> Grid:
 
 def measure_table(
     name: str,
-    prepare: Callable[[Path], Path],
+    pictures: PictureSet,
     *,
+    image_size: int,
     quick: bool,
     home: Path,
     out: Path,
@@ -51,9 +51,9 @@ def measure_table(
     progress: ProgressSink,
     **settings: Any,
 ) -> dict[str, Any]:
-    """``run_table`` of the grid of these ``settings`` on the features that ``prepare(home)`` makes."""
+    """``run_table`` of the grid of these ``settings`` on the features of ``pictures``."""
     home = default_home() if home == Path() else home
-    features = prepare(home)
+    features = pictures.features(home, image_size=image_size, progress=progress)
     grid = make_grid(**settings)
     grid = quick_grid(grid) if quick else grid
     return run_table(

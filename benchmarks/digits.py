@@ -7,13 +7,13 @@ together. No download and no ``--data-root`` is needed.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import measure_table
 from benchmarks.grid import POOLS, TABLE_SAMPLERS
-from benchmarks.images import feature_file, read_tree
+from benchmarks.images import Labelled, PictureSet, read_tree
+from benchmarks.uses import TABLE_USES, measure
 from ecos_core.progress import ProgressSink, silent
 
 DOMAINS = ("mnist", "mnist_m", "optdigits", "synth_digits")
@@ -26,6 +26,7 @@ def run(
     clients: tuple[str, ...] = DOMAINS,
     budgets: tuple[int, ...] = (100, 300, 1000),
     samplers: tuple[str, ...] = TABLE_SAMPLERS,
+    uses: tuple[str, ...] = TABLE_USES,
     seeds: tuple[int, ...] = (1, 2, 3),
     epsilon: float = 0.582,
     clusters: int = 100,
@@ -40,12 +41,13 @@ def run(
 ) -> dict[str, Any]:
     """Measure the digits table. Returns ``rows``, ``mlflow_uri``, ``report`` and ``text`` (the tables).
 
-    ``data_root``: digits that were made earlier (default: made once under ``home``); ``quick``: MNIST as
-    the only client, one seed, one draw, the id+ood pool.
+    ``uses`` as in ``pacs.run``. ``quick``: MNIST as the only client, one seed, one draw, the id+ood pool.
     """
-    return measure_table(
+    return measure(
         "digits",
-        partial(prepare, image_size=image_size, progress=progress),
+        pictures(progress),
+        uses=uses,
+        image_size=image_size,
         pools=pools,
         clients=clients,
         budgets=budgets,
@@ -63,13 +65,17 @@ def run(
     )
 
 
-def prepare(home: Path, *, image_size: int = 128, progress: ProgressSink = silent) -> Path:
-    """The features of all digits; makes the images where they are not yet."""
-    folder = home / "bench" / f"digits-{SEED}"
-    done = folder / "complete"
-    if not done.exists():
-        from ecos_core.lake.digits import build_digits
+def pictures(progress: ProgressSink = silent) -> PictureSet:
+    """The digits; made where they are not yet."""
 
-        build_digits(folder, seed=SEED, progress=progress)
-        done.touch()
-    return feature_file("digits", read_tree(folder, DOMAINS), home, image_size=image_size, progress=progress)
+    def read(home: Path) -> Iterator[Labelled]:
+        folder = home / "bench" / f"digits-{SEED}"
+        done = folder / "complete"
+        if not done.exists():
+            from ecos_core.lake.digits import build_digits
+
+            build_digits(folder, seed=SEED, progress=progress)
+            done.touch()
+        return read_tree(folder, DOMAINS)
+
+    return PictureSet("digits", read)

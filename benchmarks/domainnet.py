@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import measure_table
 from benchmarks.grid import POOLS, TABLE_SAMPLERS
-from benchmarks.images import Labelled, feature_file
+from benchmarks.images import Labelled, PictureSet
+from benchmarks.uses import TABLE_USES, measure
 from ecos_core.errors import InputError
 from ecos_core.lake.sources.base import SourceItem
 from ecos_core.lake.sources.datasets import DOMAINNET_DOMAINS, DomainNetSource
@@ -37,6 +36,7 @@ def run(
     clients: tuple[str, ...] = DOMAINNET_DOMAINS,
     budgets: tuple[int, ...] = (300, 1000, 3000),
     samplers: tuple[str, ...] = TABLE_SAMPLERS,
+    uses: tuple[str, ...] = TABLE_USES,
     seeds: tuple[int, ...] = (1, 2, 3),
     epsilon: float = 0.582,
     clusters: int = 100,
@@ -53,9 +53,11 @@ def run(
 
     Raises InputError where DomainNet is not.
     """
-    return measure_table(
+    return measure(
         f"domainnet_{image_size}",
-        partial(prepare, data_root, image_size=image_size, progress=progress),
+        pictures(data_root),
+        uses=uses,
+        image_size=image_size,
         pools=pools,
         clients=clients,
         budgets=budgets,
@@ -73,13 +75,11 @@ def run(
     )
 
 
-def prepare(
-    data_root: Path | None, home: Path, *, image_size: int = 128, progress: ProgressSink = silent
-) -> Path:
-    """The features of all images of the ten classes. Raises InputError where DomainNet is not."""
+def pictures(data_root: Path | None) -> PictureSet:
+    """DomainNet's ten classes. Raises InputError where no folder is named."""
     if data_root is None:
         raise InputError(f"benchmark domainnet: name a folder with --data-root and {HOW_TO_GET_IT}")
-    return feature_file("domainnet", read(data_root), home, image_size=image_size, progress=progress)
+    return PictureSet("domainnet", lambda _: read(data_root))
 
 
 def read(data_root: Path) -> Iterator[Labelled]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import default_home
-from benchmarks.digits import prepare
+from benchmarks.digits import pictures
 from benchmarks.grid import ImageSet
 from ecos_core.clustering.assignment import nearest
 from ecos_core.clustering.kmeans import fit_kmeans
@@ -44,7 +44,8 @@ def run(
     if quick:
         images, clusters, budget, train, seeds = _random_images(), 10, 30, 200, (1, 2)
     else:
-        images = ImageSet.load(prepare(default_home() if home == Path() else home, progress=progress))
+        place = default_home() if home == Path() else home
+        images = ImageSet.load(pictures(progress).features(place, image_size=128, progress=progress))
     return compare_types(images, clusters, budget, train, seeds)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,19 @@ from ecos_core.storage import canonical_json, sha256_hex
 BATCH = 256
 # domain, class, the file's bytes
 Labelled = tuple[str, str, bytes]
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """A labelled data set of pictures by its ``name``; ``read(home)`` may make under ``home`` what is not there
+    yet."""
+
+    name: str
+    read: Callable[[Path], Iterable[Labelled]]
+
+    def features(self, home: Path, *, image_size: int, progress: ProgressSink = silent) -> Path:
+        """The file of features of all pictures at ``image_size`` pixels, made once."""
+        return feature_file(self.name, self.read(home), home, image_size=image_size, progress=progress)
 
 
 def read_tree(folder: Path, domains: Iterable[str]) -> Iterator[Labelled]:

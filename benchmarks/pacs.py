@@ -12,13 +12,12 @@ the lake (pool ``id+ood``) or not (``ood``). Features: EfficientNet-Lite0 at 128
 from __future__ import annotations
 
 import tarfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import measure_table
 from benchmarks.grid import POOLS, TABLE_SAMPLERS
-from benchmarks.images import feature_file, read_tar, read_tree
+from benchmarks.images import PictureSet, read_tar, read_tree
+from benchmarks.uses import TABLE_USES, measure
 from ecos_core.errors import InputError
 from ecos_core.progress import ProgressSink, silent
 
@@ -37,6 +36,7 @@ def run(
     clients: tuple[str, ...] = DOMAINS,
     budgets: tuple[int, ...] = (100, 300, 1000),
     samplers: tuple[str, ...] = TABLE_SAMPLERS,
+    uses: tuple[str, ...] = TABLE_USES,
     seeds: tuple[int, ...] = (1, 2, 3),
     epsilon: float = 0.582,
     clusters: int = 100,
@@ -51,14 +51,17 @@ def run(
 ) -> dict[str, Any]:
     """Measure the PACS table. Returns ``rows``, ``mlflow_uri``, ``report`` and ``text`` (the tables).
 
-    ``quick``: one client, one seed, one draw, the id+ood pool. ``home``: where features and finished
-    cells are kept (default: the user's cache); ``out``: where the tables go (default: under ``home``);
-    ``mlflow_uri``: default an SQLite store under ``home``; ``workers``: default the usable cores. Raises
+    ``uses``: ``linear_probe`` is the table; ``compression``, ``client_labels``, ``fine_tune`` and ``fixmatch`` are
+    those of ``benchmarks.uses``. ``quick``: one client, one seed, one draw, the id+ood pool. ``home``: where
+    features and finished cells are kept (default: the user's cache); ``out``: where the tables go (default: under
+    ``home``); ``mlflow_uri``: default an SQLite store under ``home``; ``workers``: default the usable cores. Raises
     InputError where PACS is not.
     """
-    return measure_table(
+    return measure(
         f"pacs_{image_size}",
-        partial(prepare, data_root, image_size=image_size, progress=progress),
+        pictures(data_root),
+        uses=uses,
+        image_size=image_size,
         pools=pools,
         clients=clients,
         budgets=budgets,
@@ -76,15 +79,19 @@ def run(
     )
 
 
+def pictures(data_root: Path | None) -> PictureSet:
+    """PACS. Raises InputError where it is not."""
+    if data_root is None:
+        raise InputError(f"benchmark pacs: name a folder with --data-root and {HOW_TO_GET_IT}")
+    source = find(data_root)
+    return PictureSet("pacs", lambda _: read_tree(source, DOMAINS) if source.is_dir() else read_tar(source))
+
+
 def prepare(
     data_root: Path | None, home: Path, *, image_size: int = 128, progress: ProgressSink = silent
 ) -> Path:
     """The features of all images. Raises InputError where PACS is not."""
-    if data_root is None:
-        raise InputError(f"benchmark pacs: name a folder with --data-root and {HOW_TO_GET_IT}")
-    source = find(data_root)
-    images = read_tree(source, DOMAINS) if source.is_dir() else read_tar(source)
-    return feature_file("pacs", images, home, image_size=image_size, progress=progress)
+    return pictures(data_root).features(home, image_size=image_size, progress=progress)
 
 
 def find(data_root: Path) -> Path:

@@ -1,9 +1,9 @@
-"""Claim: what ECOS picks is also better to train on further, better to distil on, and easier for the client
-to label privately, than random picks.
+"""What a selection is used for: what ECOS picks is also better to train on further, better to distil on, and
+easier for the client to label privately, than random picks.
 
-On PACS at 128 px, pool ``id+ood``, beside the table of ``pacs``. Each use has a module of its own:
-``compression``, ``client_labelling`` and ``tuning`` (``fine_tune``, ``fixmatch``). Finished cells are kept,
-so a run that was stopped goes on.
+On the pictures of ``pacs``, ``digits`` or ``domainnet``, pool ``id+ood``, beside the linear probe's table, which is
+a use too. Each other use has a module of its own: ``compression``, ``client_labelling`` and ``tuning``
+(``fine_tune``, ``fixmatch``). Finished cells are kept, so a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -16,81 +16,126 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import client_labelling, compression, pacs, tuning
-from benchmarks.accuracy import default_home
-from benchmarks.grid import Grid, ImageSet, Job, JobData
-from benchmarks.images import read_tar, read_tree
+from benchmarks import client_labelling, compression, tuning
+from benchmarks.accuracy import default_home, make_grid, measure_table, quick_grid
+from benchmarks.grid import FREE, Grid, ImageSet, Job, JobData
+from benchmarks.images import PictureSet
+from benchmarks.tables import markdown_table
 from ecos_core.errors import InputError
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, canonical_json, sha256_hex
 from ecos_core.training.evaluation import spread
 
-SAMPLERS = ("ecos", "random", "k_center")
+TABLE_USES = ("linear_probe",)
 TUNED = ("fine_tune", "fixmatch")
-USES = ("compression", "client_labels", *TUNED)
-IMAGE_SIZE = 128
-VERSION = 3
+COMPARED = ("ecos", *FREE)
+USES = (*TABLE_USES, "compression", "client_labels", *TUNED)
+VERSION = 4
 KEY = ("use", "method", "sampler", "budget", "epsilon")
 Rows = list[dict[str, Any]]
 
 
-def run(
-    data_root: Path | None = None,
+def measure(
+    name: str,
+    pictures: PictureSet,
     *,
-    uses: tuple[str, ...] = ("compression", "client_labels"),
-    clients: tuple[str, ...] = pacs.DOMAINS,
-    budgets: tuple[int, ...] = (300, 1000),
-    samplers: tuple[str, ...] = SAMPLERS,
-    seeds: tuple[int, ...] = (1, 2, 3),
-    epsilon: float = 0.582,
-    clusters: int = 100,
-    quick: bool = False,
-    out: Path = Path(),
-    home: Path = Path(),
-    progress: ProgressSink = silent,
+    uses: tuple[str, ...],
+    image_size: int,
+    samplers: tuple[str, ...],
+    quick: bool,
+    out: Path,
+    home: Path,
+    mlflow_uri: str,
+    workers: int,
+    progress: ProgressSink,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Rows {use, method, client, sampler, budget, epsilon, accuracy_mean, accuracy_std, seeds, …}, one file a
-    use.
+    """The linear probe's table as ``accuracy.measure_table`` gives it, and a file ``OUT/USE.json`` for each other
+    use, whose rows {use, method, client, sampler, budget, epsilon, accuracy_mean, accuracy_std, seeds, …} come
+    after the table's.
 
-    ``fine_tune`` and ``fixmatch`` take minutes a cell on a CPU. ``quick``: one client, one seed. Raises
-    InputError where PACS is not.
+    The other uses compare ``ecos`` and the samplers that ask no client. ``fine_tune`` and ``fixmatch`` take minutes
+    a cell on a CPU. ``quick``: one client, one seed. Raises InputError for a use that is none.
     """
-    home = default_home() if home == Path() else home
-    clients, seeds = (clients[:1], seeds[:1]) if quick else (clients, seeds)
     if unknown := sorted(set(uses) - set(USES)):
-        raise InputError(f"benchmark uses: {', '.join(unknown)} is none of {', '.join(USES)}")
-    data_set = DataSet(data_root, home, progress)
-    grid = Grid(clients=clients, budgets=budgets, seeds=seeds, epsilon=epsilon, clusters=clusters)
-    out = home / "bench" / "uses" if out == Path() else out
+        raise InputError(f"benchmark {name}: {', '.join(unknown)} is none of the uses {', '.join(USES)}")
+    home = default_home() if home == Path() else home
+    out = home / "bench" / name if out == Path() else out
+    result: dict[str, Any] = {"rows": [], "results": str(out)}
+    if set(TABLE_USES) & set(uses):
+        result = measure_table(
+            name,
+            pictures,
+            image_size=image_size,
+            samplers=samplers,
+            quick=quick,
+            out=out,
+            home=home,
+            mlflow_uri=mlflow_uri,
+            workers=workers,
+            progress=progress,
+            **settings,
+        )
+    others = [use for use in USES if use in uses and use not in TABLE_USES]
+    if not others:
+        return result
+    grid = make_grid(**settings)
+    data_set = DataSet(pictures, home, image_size, progress)
+    compared = tuple(sampler for sampler in samplers if sampler in COMPARED)
+    rows = further_uses(data_set, quick_grid(grid) if quick else grid, others, compared, out, progress)
+    text = str(result.pop("text", ""))
+    return {**result, "rows": [*result["rows"], *rows], "text": f"{text}{_table(rows)}"}
+
+
+def further_uses(
+    data_set: DataSet,
+    grid: Grid,
+    uses: Sequence[str],
+    samplers: tuple[str, ...],
+    out: Path,
+    progress: ProgressSink = silent,
+) -> Rows:
+    """The rows of each use, kept in ``out``."""
     rows: Rows = []
     for use in uses:
-        cells = _measure(data_set, grid, use, samplers, progress)
-        found = summarise(cells)
+        found = summarise(_measure(data_set, grid, use, samplers, progress))
         result: dict[str, Any] = {"name": use, "grid": grid.model_dump(mode="json"), "rows": found}
         if use == "compression":
-            result["costs"] = compression.costs(IMAGE_SIZE, len(np.unique(data_set.images.labels)))
+            result["costs"] = compression.costs(data_set.image_size, len(np.unique(data_set.images.labels)))
         Location.of(out / f"{use}.json").write_bytes(json.dumps(result, indent=1, allow_nan=False).encode())
         rows += found
-    return {"rows": rows, "results": str(out)}
+    return rows
+
+
+def _table(rows: Rows) -> str:
+    """The clients' averages as Markdown."""
+    header = ("use", "labels by", "sampler", "budget", "epsilon", "accuracy", "linear probe")
+    body = []
+    for row in rows:
+        if row["client"] != "average":
+            continue
+        names = (str(row[name]) if row[name] is not None else "-" for name in KEY)
+        probe = f"{100 * row['probe_accuracy']:.1f}" if "probe_accuracy" in row else "-"
+        body.append([*names, f"{100 * row['accuracy_mean']:.1f} ± {100 * row['accuracy_std']:.1f}", probe])
+    return markdown_table(header, body)
 
 
 class DataSet:
-    """PACS: its features, its files, and the student's features, each made when first needed."""
+    """A data set of pictures: its features, its files, and the student's features, each made when first needed."""
 
-    def __init__(self, data_root: Path | None, home: Path, progress: ProgressSink) -> None:
-        self.data_root, self.home, self.progress = data_root, home, progress
-        self.images = ImageSet.load(pacs.prepare(data_root, home, image_size=IMAGE_SIZE, progress=progress))
+    def __init__(self, source: PictureSet, home: Path, image_size: int, progress: ProgressSink) -> None:
+        self.source, self.home, self.image_size, self.progress = source, home, image_size, progress
+        self.images = ImageSet.load(source.features(home, image_size=image_size, progress=progress))
 
     @cached_property
     def pictures(self) -> tuning.Pictures:
-        source = pacs.find(self.data_root or Path())
-        files = read_tree(source, pacs.DOMAINS) if source.is_dir() else read_tar(source)
-        return tuning.Pictures({sha256_hex(content): content for _, _, content in files}, IMAGE_SIZE)
+        files = self.source.read(self.home)
+        return tuning.Pictures({sha256_hex(content): content for _, _, content in files}, self.image_size)
 
     @cached_property
     def student(self) -> ImageSet:
         path = compression.student_file(
-            "pacs", self.images, self.pictures.contents, self.home, IMAGE_SIZE, self.progress
+            self.source.name, self.images, self.pictures.contents, self.home, self.image_size, self.progress
         )
         return ImageSet.load(path)
 
@@ -114,7 +159,8 @@ def _job_rows(data_set: DataSet, data: JobData, use: str, samplers: tuple[str, .
     grid, store = data.grid, data_set.home / "bench" / "uses" / "cells"
 
     def kept(what: list[Any], measure: Callable[[], Rows]) -> Rows:
-        asked = [VERSION, data.images.digest, use, data.job.client, data.job.seed, grid.epsilon, *what]
+        split = [use, data.job.client, data.job.seed]
+        asked = [VERSION, data.images.digest, data_set.image_size, *split, grid.epsilon, *what]
         return _kept(store / f"{sha256_hex(canonical_json([*asked, grid.clusters]))[:32]}.json", measure)
 
     if use == "compression":
@@ -130,7 +176,7 @@ def _job_rows(data_set: DataSet, data: JobData, use: str, samplers: tuple[str, .
 
 
 def _tuned(data_set: DataSet, data: JobData, use: str, sampler: str, budget: int) -> Rows:
-    home = data_set.home / "bench" / "tuning"
+    home = data_set.home / "bench" / "tuning" / data_set.source.name
     figures = tuning.measure(data, data_set.pictures, use, sampler, budget, home)
     return [{"sampler": sampler, "budget": budget, **figures}]
 

@@ -1,12 +1,16 @@
 """Compression, client labels and trained cells on two drawn domains."""
 
+import io
+import json
 import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks import client_labelling, compression, uses
+from benchmarks import client_labelling, compression, digits, uses
 from benchmarks.grid import Grid, ImageSet, Job, JobData, planned_sigma
+from benchmarks.images import PictureSet
 from ecos_core.errors import InputError
 
 
@@ -86,8 +90,40 @@ def test_a_finished_cell_is_not_measured_again(tmp_path):
     assert uses._kept(path, lambda: 1 / 0) == [{"accuracy": 0.5}]
 
 
-def test_an_unknown_use_is_named(tmp_path, monkeypatch, data):
-    data.images.save(tmp_path / "features.npz")
-    monkeypatch.setattr(uses.pacs, "prepare", lambda *_, **__: tmp_path / "features.npz")
-    with pytest.raises(InputError, match="none of compression, client_labels"):
-        uses.run(tmp_path, uses=("magic",), home=tmp_path)
+def test_an_unknown_use_is_named():
+    with pytest.raises(
+        InputError, match="magic is none of the uses linear_probe, compression, client_labels"
+    ):
+        digits.run(uses=("magic",))
+
+
+def test_uses_are_measured_beside_the_table(tmp_path, monkeypatch):
+    """Drawn pictures of two domains through the command's own function: the table, then the students' rows."""
+    monkeypatch.setattr(digits, "pictures", lambda _: PictureSet("drawn", lambda _: drawn_pictures()))
+    options = {"clients": ("dark",), "samplers": ("ecos", "ecos_noise_free", "random"), "budgets": (8, 12)}
+    found = digits.run(
+        uses=("compression", "linear_probe"), **options, clusters=4, epsilon=20.0, image_size=64, quick=True,
+        home=tmp_path, workers=1,
+    )  # fmt: skip
+    rows = found["rows"]
+    assert {row["sampler"] for row in rows if "use" not in row} >= {"ecos", "ecos_noise_free", "random"}
+    students = [row for row in rows if row.get("use") == "compression"]
+    assert {row["sampler"] for row in students} == {"teacher", "ecos", "random"}
+    assert "| compression | - | ecos | 12 | 20.0 |" in found["text"] and "ECOS without noise" in found["text"]
+    kept = json.loads((tmp_path / "bench" / "digits" / "compression.json").read_text())
+    assert kept["rows"] == students and kept["costs"]
+
+
+def drawn_pictures():
+    """(domain, class, PNG): squares that are wide or high, on a dark or a bright ground."""
+    rng = np.random.default_rng(0)
+    for domain, ground in (("dark", 40), ("bright", 200)):
+        for label in ("high", "wide"):
+            for _ in range(20):
+                pixels = np.clip(rng.normal(ground, 10, (64, 64, 3)), 0, 255).astype(np.uint8)
+                pixels[
+                    (slice(8, 56), slice(28, 36)) if label == "high" else (slice(28, 36), slice(8, 56))
+                ] = 120
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, "PNG")
+                yield domain, label, file.getvalue()
