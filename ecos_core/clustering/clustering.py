@@ -39,6 +39,7 @@ from ecos_core.storage import (
     write_manifest,
     write_shard,
 )
+from ecos_core.storage.parquet import open_parquet
 
 KIND = "clusters"
 CENTROIDS_NAME = "centroids.parquet"
@@ -319,9 +320,8 @@ def write_centroids(folder: Location, name: str, centroids: NDArray[np.float32])
 
 
 def read_centroids(where: Location) -> NDArray[np.float32]:
-    import pyarrow.parquet as pq
 
     with where.open_input() as file:
-        table = pq.ParquetFile(file).read(use_threads=False)
+        table = open_parquet(file).read(use_threads=False)
     stored: NDArray[np.float32] = matrix(table["centroid"], table["centroid"].type.list_size)
     return stored

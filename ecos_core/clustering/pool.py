@@ -17,6 +17,7 @@ from ecos_core.errors import InputError
 from ecos_core.features.feature_set import matrix
 from ecos_core.lake.lake import Lake
 from ecos_core.storage import ShardRecord
+from ecos_core.storage.parquet import open_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,10 +102,8 @@ class _Run:
 
     @functools.cached_property
     def _metadata(self) -> Any:
-        import pyarrow.parquet as pq
-
         with (self.clustering.root / self.record.name).open_input() as file:
-            return pq.read_metadata(file)
+            return open_parquet(file).metadata
 
     @functools.cached_property
     def _group_ends(self) -> NDArray[np.int64]:
@@ -113,16 +112,14 @@ class _Run:
 
     def read(self, cluster: int, columns: Sequence[str] = COLUMNS) -> pa.Table:
         """The rows of one cluster."""
-        import pyarrow.parquet as pq
-
         end = int(self.ends[cluster])
         start = int(self.ends[cluster - 1]) if cluster else 0
         first = int(np.searchsorted(self._group_ends, start, side="right"))
         last = int(np.searchsorted(self._group_ends, max(end - 1, start), side="right"))
         groups = list(range(first, last + 1)) if end > start else []
         with (self.clustering.root / self.record.name).open_input() as file:
-            parquet = pq.ParquetFile(file, metadata=self._metadata)
-            table = parquet.read_row_groups(groups, columns=list(columns))
+            parquet = open_parquet(file, metadata=self._metadata)
+            table = parquet.read_row_groups(groups, columns=list(columns), use_threads=False)
         skipped = int(self._group_ends[first - 1]) if first else 0
         return table.slice(start - skipped, end - start)
 

@@ -13,6 +13,7 @@ from typing import Any
 from ecos_core.errors import InputError
 from ecos_core.labelling.tasks import Preannotation
 from ecos_core.storage import Location, read_manifest, sha256_hex
+from ecos_core.storage.parquet import open_parquet
 
 SUGGESTIONS = "suggestions"
 SUGGESTIONS_NAME = "suggestions.parquet"
@@ -79,9 +80,8 @@ def _rows(where: Path) -> Iterator[Mapping[str, Any]]:
             yield from csv.DictReader(file)
         return
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        yield from pq.ParquetFile(where).read(use_threads=False).to_pylist()
+        yield from open_parquet(where).read(use_threads=False).to_pylist()
     except pa.ArrowInvalid as error:
         raise InputError(f"{where}: neither a .csv nor a Parquet file") from error

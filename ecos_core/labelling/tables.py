@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote
 from ecos_core.errors import InputError
 from ecos_core.labelling.answers import Answer, Status
 from ecos_core.labelling.tasks import Task
+from ecos_core.storage.parquet import open_parquet
 
 CSV_COLUMNS = [
     "sample_id",
@@ -65,10 +66,9 @@ def read_csv(where: Path, annotator: str) -> Iterator[Answer]:
 def read_parquet(where: Path, annotator: str) -> Iterator[Answer]:
     """Answers of a Parquet file. Raises InputError when it is none or a needed column is missing."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(where)
+        file = open_parquet(where)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{where}: not a Parquet file") from error
     _need_columns(where, file.schema_arrow.names)
@@ -76,7 +76,7 @@ def read_parquet(where: Path, annotator: str) -> Iterator[Answer]:
         name for name in ("sample_id", "label", "annotator", "created_at") if name in file.schema_arrow.names
     ]
     row = 0
-    for batch in file.iter_batches(columns=wanted):
+    for batch in file.iter_batches(columns=wanted, use_threads=False):
         for found in batch.to_pylist():
             row += 1
             yield _answer(found, annotator, f"row {row}")

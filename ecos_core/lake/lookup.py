@@ -15,6 +15,7 @@ from ecos_core.lake.lake import Lake, Snapshot
 from ecos_core.lake.licences import licence_filter
 from ecos_core.lake.references import with_referred_bytes
 from ecos_core.storage import ShardRecord
+from ecos_core.storage.parquet import open_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,6 @@ def _rows_of_shard(
     """The wanted rows, a table for each row group that holds some."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     where = lake.images / "shards" / shard.name
     with_bytes = "bytes" in columns
@@ -70,7 +70,7 @@ def _rows_of_shard(
         with where.open_input() as opened:
             if (size := opened.seek(0, io.SEEK_END)) != shard.bytes:
                 raise IntegrityError(str(where), f"{shard.sha256} ({shard.bytes} bytes)", f"{size} bytes")
-            file = pq.ParquetFile(opened, page_checksum_verification=True)
+            file = open_parquet(opened, checked=True)
             for group in range(file.num_row_groups):
                 ids = file.read_row_group(group, columns=["sample_id"], use_threads=False)["sample_id"]
                 rows = np.flatnonzero(pc.is_in(ids, value_set=wanted).to_numpy())

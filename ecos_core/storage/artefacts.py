@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ecos_core.errors import InputError, IntegrityError
 from ecos_core.storage.locations import Location
+from ecos_core.storage.parquet import open_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,7 +147,6 @@ def read_shard(
     Raises IntegrityError when it is missing or not the one recorded.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     where = folder / record.name
     try:
@@ -154,8 +154,7 @@ def read_shard(
             if (size := file.seek(0, io.SEEK_END)) != record.bytes:
                 raise IntegrityError(str(where), f"{record.sha256} ({record.bytes} bytes)", f"{size} bytes")
             names = None if columns is None else list(columns)
-            # Without threads: pyarrow 25 aborts a process that ends soon after its thread pool started.
-            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            parquet = open_parquet(file, checked=True)
             first, end = (parquet.num_row_groups * index // part[1] for index in (part[0], part[0] + 1))
             return parquet.read_row_groups(range(first, end), columns=names, use_threads=False)
     except FileNotFoundError as error:

@@ -16,6 +16,7 @@ from ecos_core.errors import InputError
 from ecos_core.lake.lookup import image_rows
 from ecos_core.lake.modality import IMAGE, TABLE, Modality
 from ecos_core.storage import Location, Manifest, canonical_json, read_manifest, read_shard, sha256_hex
+from ecos_core.storage.parquet import open_parquet
 
 if TYPE_CHECKING:
     from ecos_core.lake.lake import Lake, Snapshot
@@ -68,12 +69,11 @@ def read_labels(folder: Location) -> dict[str, str]:
     Raises InputError when there is no ``labels.parquet`` or it lacks a column.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     where = folder / LABELS_NAME
     try:
         with where.open_input() as file:
-            table = pq.ParquetFile(file).read(columns=["sample_id", "label"], use_threads=False)
+            table = open_parquet(file).read(columns=["sample_id", "label"], use_threads=False)
     except FileNotFoundError as error:
         raise InputError(
             f"{folder}: no {LABELS_NAME} here; take labels back with  ecos handoff import"

@@ -15,6 +15,7 @@ from typing import Any
 from ecos_core.errors import InputError
 from ecos_core.lake.sources.base import SourceItem, csv_reader, nonempty, refuse
 from ecos_core.storage import Location
+from ecos_core.storage.parquet import open_parquet
 
 IMAGE_COLUMNS = ("image", "img", "bytes", "image_bytes", "content", "png", "jpg", "jpeg")
 PATH_COLUMNS = ("path", "uri", "url", "file", "file_name", "filename", "image_path", "image")
@@ -38,13 +39,12 @@ class ParquetSource:
 
     def count(self) -> int | None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         total = 0
         for place in self.files:
             try:
                 with place.open_input() as file:
-                    total += pq.ParquetFile(file).metadata.num_rows
+                    total += open_parquet(file).metadata.num_rows
             except pa.ArrowInvalid:
                 total += 1
         return total
@@ -55,14 +55,13 @@ class ParquetSource:
 
     def _one(self, place: Location) -> Iterator[SourceItem]:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         uri, index = f"{self.name}/{place.name}", 0
         try:
             with place.open_input() as file:
-                table = pq.ParquetFile(file)
+                table = open_parquet(file)
                 columns = _Columns.of(table.schema_arrow, place)
-                for batch in table.iter_batches(_BATCH_ROWS, columns=columns.wanted()):
+                for batch in table.iter_batches(_BATCH_ROWS, columns=columns.wanted(), use_threads=False):
                     for row in batch.to_pylist():
                         yield columns.item(f"{uri}#{index}", row, place)
                         index += 1
