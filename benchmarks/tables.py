@@ -88,28 +88,59 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def latex(rows: Sequence[dict[str, Any]], grid: Grid) -> str:
     """The same as LaTeX, one ``tabular`` a pool (needs booktabs)."""
-    columns = ["method", "budget", "$\\epsilon$", *(name.replace("_", " ") for name in grid.clients), AVERAGE]
     parts = []
     for pool in grid.pools:
-        body = [
-            " & ".join([name, budget, epsilon, *(cell.replace("±", "$\\pm$") for cell in cells)]) + r" \\"
-            for name, budget, epsilon, cells in _table(rows, grid, pool)
-        ]
-        parts.append(
-            "\n".join(
-                [
-                    f"% {pool}; accuracy in per cent, mean and deviation over seeds {list(grid.seeds)}",
-                    rf"\begin{{tabular}}{{lrr{'r' * (len(columns) - 3)}}}",
-                    r"\toprule",
-                    " & ".join(columns) + r" \\",
-                    r"\midrule",
-                    *body,
-                    r"\bottomrule",
-                    r"\end{tabular}",
-                ]
-            )
-        )
+        header = ["method", "budget", "epsilon", *grid.clients, AVERAGE]
+        lines = [[name, budget, epsilon, *cells] for name, budget, epsilon, cells in _table(rows, grid, pool)]
+        parts.append(latex_table(f"{pool}; {_figures_of(grid.seeds)}", header, lines))
     return "\n\n".join(parts) + "\n"
+
+
+def latex_table(note: str, header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table in LaTeX (booktabs), the first column to the left, after a comment of what it holds."""
+    columns = [_in_latex(name) for name in header]
+    body = [" & ".join(_in_latex(cell) for cell in line) + r" \\" for line in lines]
+    return "\n".join(
+        [
+            f"% {note}",
+            rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
+            r"\toprule",
+            " & ".join(columns) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def _in_latex(cell: str) -> str:
+    return {"epsilon": r"$\epsilon$"}.get(cell, cell.replace("±", r"$\pm$").replace("_", " "))
+
+
+def _figures_of(seeds: Sequence[int]) -> str:
+    return f"accuracy in per cent, mean and deviation over seeds {list(seeds)}"
+
+
+def use_tables(use: str, rows: Sequence[dict[str, Any]], grid: Grid) -> tuple[str, str]:
+    """The rows of one use of the selections, in Markdown and LaTeX: domains as columns, average last, and beside a
+    training the linear probe of the same picks."""
+    keys = list(dict.fromkeys((row["method"], row["sampler"], row["budget"], row["epsilon"]) for row in rows))
+    found = {
+        (row["method"], row["sampler"], row["budget"], row["epsilon"], row["client"]): row for row in rows
+    }
+    labelled, probed = any(key[0] for key in keys), "probe_accuracy" in rows[0]
+    header = ["picks of", "budget", "epsilon", *grid.clients, AVERAGE]
+    header = ["labels by"] * labelled + header + ["linear probe"] * probed
+    lines = []
+    for key in keys:
+        method, sampler, budget, epsilon = key
+        cells = [_percent(found.get((*key, client))) for client in (*grid.clients, AVERAGE)]
+        line = [NAMES.get(sampler, sampler), _budget(budget), _epsilon(epsilon), *cells]
+        probe = [f"{100 * found[*key, AVERAGE]['probe_accuracy']:.1f}"] if probed else []
+        lines.append([str(method)] * labelled + line + probe)
+    text = f"### {use}\n\n{markdown_table(header, lines)}"
+    return text, latex_table(f"{use}; {_figures_of(grid.seeds)}", header, lines) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from benchmarks import client_labelling, compression, tuning
 from benchmarks.accuracy import default_home, make_grid, measure_table, quick_grid
 from benchmarks.grid import FREE, Grid, ImageSet, Job, JobData
 from benchmarks.images import PictureSet
-from benchmarks.tables import markdown_table
+from benchmarks.tables import use_tables
 from ecos_core.errors import InputError
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, canonical_json, sha256_hex
@@ -50,8 +50,8 @@ def measure(
     progress: ProgressSink,
     **settings: Any,
 ) -> dict[str, Any]:
-    """The linear probe's table as ``accuracy.measure_table`` gives it, and a file ``OUT/USE.json`` for each other
-    use, whose rows {use, method, client, sampler, budget, epsilon, accuracy_mean, accuracy_std, seeds, …} come
+    """The linear probe's table as ``accuracy.measure_table`` gives it, and files ``OUT/USE.{json,md,tex}`` for each
+    other use, whose rows {use, method, client, sampler, budget, epsilon, accuracy_mean, accuracy_std, seeds, …} come
     after the table's.
 
     The other uses compare ``ecos`` and the samplers that ask no client. ``fine_tune`` and ``fixmatch`` take minutes
@@ -82,9 +82,10 @@ def measure(
     grid = make_grid(**settings)
     data_set = DataSet(pictures, home, image_size, progress)
     compared = tuple(sampler for sampler in samplers if sampler in COMPARED)
-    rows = further_uses(data_set, quick_grid(grid) if quick else grid, others, compared, out, progress)
-    text = str(result.pop("text", ""))
-    return {**result, "rows": [*result["rows"], *rows], "text": f"{text}{_table(rows)}"}
+    grid = quick_grid(grid) if quick else grid
+    rows, tables = further_uses(data_set, grid, others, compared, out, progress)
+    texts = [str(result["text"]), tables] if "text" in result else [tables]
+    return {**result, "rows": [*result["rows"], *rows], "text": "\n".join(texts)}
 
 
 def further_uses(
@@ -94,30 +95,22 @@ def further_uses(
     samplers: tuple[str, ...],
     out: Path,
     progress: ProgressSink = silent,
-) -> Rows:
-    """The rows of each use, kept in ``out``."""
+) -> tuple[Rows, str]:
+    """The rows and the Markdown tables of the uses, each kept as ``OUT/USE.{json,md,tex}``."""
     rows: Rows = []
+    texts: list[str] = []
     for use in uses:
         found = summarise(_measure(data_set, grid, use, samplers, progress))
         result: dict[str, Any] = {"name": use, "grid": grid.model_dump(mode="json"), "rows": found}
         if use == "compression":
             result["costs"] = compression.costs(data_set.image_size, len(np.unique(data_set.images.labels)))
+        text, latex = use_tables(use, found, grid)
         Location.of(out / f"{use}.json").write_bytes(json.dumps(result, indent=1, allow_nan=False).encode())
+        Location.of(out / f"{use}.md").write_bytes(text.encode())
+        Location.of(out / f"{use}.tex").write_bytes(latex.encode())
         rows += found
-    return rows
-
-
-def _table(rows: Rows) -> str:
-    """The clients' averages as Markdown."""
-    header = ("use", "labels by", "sampler", "budget", "epsilon", "accuracy", "linear probe")
-    body = []
-    for row in rows:
-        if row["client"] != "average":
-            continue
-        names = (str(row[name]) if row[name] is not None else "-" for name in KEY)
-        probe = f"{100 * row['probe_accuracy']:.1f}" if "probe_accuracy" in row else "-"
-        body.append([*names, f"{100 * row['accuracy_mean']:.1f} ± {100 * row['accuracy_std']:.1f}", probe])
-    return markdown_table(header, body)
+        texts.append(text)
+    return rows, "\n".join(texts)
 
 
 class DataSet:

@@ -109,7 +109,10 @@ def test_uses_are_measured_beside_the_table(tmp_path, monkeypatch):
     assert {row["sampler"] for row in rows if "use" not in row} >= {"ecos", "ecos_noise_free", "random"}
     students = [row for row in rows if row.get("use") == "compression"]
     assert {row["sampler"] for row in students} == {"teacher", "ecos", "random"}
-    assert "| compression | - | ecos | 12 | 20.0 |" in found["text"] and "ECOS without noise" in found["text"]
+    assert "### compression" in found["text"] and "ECOS without noise" in found["text"]
+    written = (tmp_path / "bench" / "digits" / "compression.md").read_text()
+    assert "| picks of | budget | epsilon | dark | average |" in written and "| ECOS | 12 | 20 |" in written
+    assert r"ECOS & 12 & 20 & " in (tmp_path / "bench" / "digits" / "compression.tex").read_text()
     kept = json.loads((tmp_path / "bench" / "digits" / "compression.json").read_text())
     assert kept["rows"] == students and kept["costs"]
 
