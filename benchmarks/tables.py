@@ -125,19 +125,18 @@ def _figures_of(seeds: Sequence[int]) -> str:
 def use_tables(use: str, rows: Sequence[dict[str, Any]], grid: Grid) -> tuple[str, str]:
     """The rows of one use of the selections, in Markdown and LaTeX: domains as columns, average last, and beside a
     training the linear probe of the same picks."""
-    keys = list(dict.fromkeys((row["method"], row["sampler"], row["budget"], row["epsilon"]) for row in rows))
-    found = {
-        (row["method"], row["sampler"], row["budget"], row["epsilon"], row["client"]): row for row in rows
-    }
-    labelled, probed = any(key[0] for key in keys), "probe_accuracy" in rows[0]
+    groups: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        key = (row["method"], row["sampler"], row["budget"], row["epsilon"])
+        groups.setdefault(key, {})[row["client"]] = row
+    labelled, probed = any(method for method, *_ in groups), "probe_accuracy" in rows[0]
     header = ["picks of", "budget", "epsilon", *grid.clients, AVERAGE]
     header = ["labels by"] * labelled + header + ["linear probe"] * probed
     lines = []
-    for key in keys:
-        method, sampler, budget, epsilon = key
-        cells = [_percent(found.get((*key, client))) for client in (*grid.clients, AVERAGE)]
+    for (method, sampler, budget, epsilon), found in groups.items():
+        cells = [_percent(found.get(client)) for client in (*grid.clients, AVERAGE)]
         line = [NAMES.get(sampler, sampler), _budget(budget), _epsilon(epsilon), *cells]
-        probe = [f"{100 * found[*key, AVERAGE]['probe_accuracy']:.1f}"] if probed else []
+        probe = [f"{100 * found[AVERAGE]['probe_accuracy']:.1f}"] if probed else []
         lines.append([str(method)] * labelled + line + probe)
     text = f"### {use}\n\n{markdown_table(header, lines)}"
     return text, latex_table(f"{use}; {_figures_of(grid.seeds)}", header, lines) + "\n"

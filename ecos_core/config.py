@@ -305,7 +305,7 @@ class OutsourceConfig(Settings):
         return tuple(self.uses) or (self.training.use,)
 
     @model_validator(mode="after")
-    def _budgets_are_positive(self) -> Self:
+    def _is_one_comparison(self) -> Self:
         if min(self.budgets) <= 0:
             raise ValueError("every budget must be at least 1")
         for name in ("budgets", "seeds", "uses"):

@@ -320,7 +320,6 @@ def write_centroids(folder: Location, name: str, centroids: NDArray[np.float32])
 
 
 def read_centroids(where: Location) -> NDArray[np.float32]:
-
     with where.open_input() as file:
         table = open_parquet(file).read(use_threads=False)
     stored: NDArray[np.float32] = matrix(table["centroid"], table["centroid"].type.list_size)
