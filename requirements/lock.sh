@@ -1,13 +1,28 @@
 #!/usr/bin/env bash
-# Resolve every extra of pyproject.toml in a new environment and write the versions to requirements/lock.txt.
+# Write the lock files anew from pyproject.toml: versions and hashes for CPython 3.11.2 and later and 3.12, no address.
+#   client.txt  what a data owner installs       cloud.txt  lake, flows, training, demo
+#   dev.txt     everything that `make test` needs  docs.txt   the documentation site
+# Versions that are locked stay where they still fit; `lock.sh --upgrade` takes the newest. Label Studio has an
+# environment of its own, label-studio.txt, written from label-studio.in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-"${PYTHON:-python3.11}" -m venv "$scratch/venv"
-"$scratch/venv/bin/pip" install --quiet --upgrade pip
-"$scratch/venv/bin/pip" install --quiet ".[cloud,demo,gpu,ray,text,docs,dev]"
+"${PYTHON:-python3}" -m venv "$scratch/venv"
+"$scratch/venv/bin/pip" install --quiet uv==0.13.9
+
+compile() { # TARGET ARGUMENTS...
+  "$scratch/venv/bin/uv" pip compile --quiet --python-version 3.11.2 --generate-hashes --no-annotate \
+    --custom-compile-command "make lock" --output-file "requirements/$1.txt" "${@:2}"
+}
+
+extras() { printf -- '--extra %s ' "$@"; }
+# The largest first; the others take its versions, so that what is tested is what is installed.
+# shellcheck disable=SC2046
 {
-  echo "# Versions of everything, for the make targets. Regenerate with: make lock"
-  "$scratch/venv/bin/pip" freeze | grep -v -e '^ecos-sampling' -e '^pip==' -e '^setuptools=='
-} > requirements/lock.txt
+  compile dev --universal pyproject.toml $(extras cloud demo gpu ray text dev docs) "$@"
+  compile client --universal pyproject.toml --constraint requirements/dev.txt $(extras client)
+  compile cloud --universal pyproject.toml --constraint requirements/dev.txt $(extras cloud demo)
+  compile docs --universal pyproject.toml --constraint requirements/dev.txt $(extras docs)
+  compile label-studio requirements/label-studio.in "$@"
+}

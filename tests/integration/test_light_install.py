@@ -41,8 +41,10 @@ def test_the_client_installs_alone(tmp_path: Path, record_property: Callable[[st
 def install(venv: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     python = venv / "bin" / "python"
-    command = [python, "-m", "pip", "install", "--quiet", "--no-compile", f"{ROOT}[client]"]
-    subprocess.run(command, check=True, cwd=venv)
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-compile"]
+    locked = ["--require-hashes", "--requirement", ROOT / "requirements" / "client.txt"]
+    subprocess.run([*pip, *locked], check=True, cwd=venv)
+    subprocess.run([*pip, "--no-deps", ROOT], check=True, cwd=venv)
     return python
 
 
