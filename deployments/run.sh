@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Start one service of the deployment; compose, systemd and the tests all call this.
 #
-#   run.sh prefect-server | mlflow | make-bucket | worker POOL | deploy OPTIONS… | client
+#   run.sh prefect-server | mlflow | make-bucket | worker POOL | deploy OPTIONS… | ecos COMMAND… | client
 #
 # Settings come from the environment. A secret comes from a file: NAME_FILE=/run/secrets/name, mode 600, without which
 # NAME itself is read; no secret ever stands in a command line.
@@ -40,6 +40,8 @@ case "${1:-}" in
     export PREFECT_SERVER_DATABASE_CONNECTION_URL="postgresql+asyncpg://prefect:$DATABASE_PASSWORD@$DATABASE_HOST:${DATABASE_PORT:-5432}/prefect"
     # What messages about runs link to.
     export PREFECT_UI_URL="${PREFECT_UI_URL:-http://127.0.0.1:${PREFECT_PORT:-4200}}"
+    # The pages are written anew at each start; where Prefect is installed nobody may write.
+    export PREFECT_UI_STATIC_DIRECTORY="${PREFECT_UI_STATIC_DIRECTORY:-${PREFECT_HOME:-$HOME/.prefect}/ui}"
     exec prefect server start --host "$bind" --port "${PREFECT_PORT:-4200}"
     ;;
   mlflow)
@@ -72,6 +74,11 @@ print("bucket", name)'
     secret PREFECT_API_AUTH_STRING
     need PREFECT_API_URL
     exec ecos deploy "${@:2}"
+    ;;
+  ecos)
+    # Any command of a person, with the secrets that the service has.
+    object_store; secret PREFECT_API_AUTH_STRING
+    exec ecos "${@:2}"
     ;;
   client)
     need ECOS_CLIENT_HOME

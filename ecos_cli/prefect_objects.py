@@ -19,6 +19,12 @@ from prefect.variables import Variable
 # Longer than the restart of a server takes, and than a heartbeat that is lost on the way; workers send one every
 # 180 seconds by default, those of deployments/run.sh every 60.
 SILENCE = timedelta(minutes=5)
+# Longer than a worker takes from taking a run to starting its process.
+SUBMISSION = timedelta(minutes=10)
+
+
+# States in which nothing more is waited for.
+ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")
 
 
 def ensure_variables(values: Mapping[str, str]) -> None:
@@ -67,13 +73,14 @@ def notification_block(url: str) -> UUID:
 
 
 def ensure_automations(deployments: Mapping[str, UUID], notify: UUID | None) -> list[str]:
-    """Two for each deployment: a run whose worker died is marked crashed, and a bad end is told (with ``notify``).
+    """Those of each deployment: a run whose worker died, or that was lost on its way to one, is marked crashed, and a
+    bad end is told (with ``notify``).
 
     What is there and the same stays as it is.
     """
     wanted = []
     for name, deployment in deployments.items():
-        wanted.append(_mark_zombies(name, deployment))
+        wanted += [_mark_zombies(name, deployment), _mark_lost(name, deployment)]
         if notify is not None:
             wanted.append(_tell_of_failures(name, deployment, notify))
     with get_client(sync_client=True) as client:
@@ -111,27 +118,55 @@ def _runs_of(deployment: UUID) -> ResourceSpecification:
 
 
 def _mark_zombies(name: str, deployment: UUID) -> AutomationCore:
-    ends = {
-        f"prefect.flow-run.{state}"
-        for state in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended", "Paused")
-    }
+    return _mark_crashed(
+        f"ecos: mark dead runs of {name}",
+        "A run that stops sending heartbeats without ending lost its worker.",
+        deployment,
+        after="heartbeat",
+        expect=("heartbeat", *ENDS),
+        within=SILENCE,
+        message="The worker stopped sending heartbeats.",
+    )
+
+
+def _mark_lost(name: str, deployment: UUID) -> AutomationCore:
+    return _mark_crashed(
+        f"ecos: mark lost runs of {name}",
+        "A run that a worker took and never started was lost on the way: the worker or the database went away.",
+        deployment,
+        after="Pending",
+        expect=("Running", "Scheduled", "Late", "AwaitingRetry", "AwaitingConcurrencySlot", *ENDS),
+        within=SUBMISSION,
+        message="The worker took the run and never started it; start it again.",
+    )
+
+
+def _mark_crashed(
+    name: str,
+    description: str,
+    deployment: UUID,
+    *,
+    after: str,
+    expect: tuple[str, ...],
+    within: timedelta,
+    message: str,
+) -> AutomationCore:
+    """Mark a run of ``deployment`` crashed unless one of ``expect`` comes ``within`` a time after ``after``."""
     return AutomationCore(
-        name=f"ecos: mark dead runs of {name}",
-        description="A run that stops sending heartbeats without ending lost its worker.",
+        name=name,
+        description=description,
         enabled=True,
         trigger=EventTrigger(
             match=ResourceSpecification.model_validate({"prefect.resource.id": ["prefect.flow-run.*"]}),
             match_related=_runs_of(deployment),
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat", *ends},
+            after={f"prefect.flow-run.{after}"},
+            expect={f"prefect.flow-run.{state}" for state in expect},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=SILENCE,
+            within=within,
         ),
-        actions=[
-            ChangeFlowRunState(state=StateType.CRASHED, message="The worker stopped sending heartbeats.")
-        ],
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=message)],
     )
 
 

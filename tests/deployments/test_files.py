@@ -103,6 +103,46 @@ def test_secrets_are_made_once_and_for_their_owner_only(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == made
 
 
+def test_a_secret_is_rotated_in_its_file_and_the_others_stay(tmp_path: Path) -> None:
+    script = DEPLOYMENTS / "make_secrets.sh"
+    subprocess.run([script, tmp_path], check=True, capture_output=True)
+    before = {path.name: (path.read_text(), path.stat().st_ino) for path in tmp_path.iterdir()}
+    subprocess.run([script, "--rotate", "object_store_key", tmp_path], check=True, capture_output=True)
+    after = {path.name: (path.read_text(), path.stat().st_ino) for path in tmp_path.iterdir()}
+    assert {name for name in before if after[name] != before[name]} == {
+        "object_store_key",
+        "object_store_users",
+    }
+    assert {name: inode for name, (_, inode) in after.items()} == {name: i for name, (_, i) in before.items()}
+    assert after["object_store_key"][0] in after["object_store_users"][0]
+    wrong = subprocess.run(
+        [script, "--rotate", "nothing", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2 and "mlflow_database_password" in wrong.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_person_who_may_not_read_all_secrets_changes_none(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    subprocess.run([DEPLOYMENTS / "make_secrets.sh", folder], check=True, capture_output=True)
+    (folder / "prefect_auth").unlink()
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    shutil.copy(DEPLOYMENTS / "make_secrets.sh", tmp_path)
+    for place in (*tmp_path.parents[:3], tmp_path, folder):
+        place.chmod(place.stat().st_mode | 0o755)
+    nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        tmp_path / "make_secrets.sh",
+        folder,
+    ]
+    done = subprocess.run(nobody, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "sudo" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+
+
 def test_secrets_stay_out_of_git_and_of_the_images() -> None:
     assert "deployments/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
     assert "deployments/secrets" in (DEPLOYMENTS / "Dockerfile.dockerignore").read_text().splitlines()

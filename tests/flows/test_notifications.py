@@ -50,6 +50,7 @@ def test_a_bad_end_sends_one_message_that_leads_to_the_run(prefect_url: str, sta
         made = ensure_automations({f"told-of/{state}": UUID(deployment["id"])}, notification_block(address))
         assert made == [
             f"ecos: mark dead runs of told-of/{state}",
+            f"ecos: mark lost runs of told-of/{state}",
             f"ecos: tell of failures of told-of/{state}",
         ]
         run = end_a_run(prefect_url, deployment["id"], state)

@@ -114,7 +114,7 @@ def test_what_is_registered(site: Site) -> None:
 def test_deploying_again_changes_nothing_and_needs_no_options(site: Site) -> None:
     before = all_objects(site)
     assert [one["name"] for one in before["automations"]] == sorted(
-        f"ecos: mark dead runs of {name}" for name in EXPECTED
+        f"ecos: mark {kind} runs of {name}" for name in EXPECTED for kind in ("dead", "lost")
     )
     done = site.ecos("deploy", "--json")
     assert done.returncode == 0, done.stderr
@@ -259,7 +259,7 @@ def bring_labels(site: Site, count: int, *, told: bool) -> None:
 
 
 def test_a_dead_worker_s_run_is_marked_and_run_again_for_nothing(site: Site) -> None:
-    automation = automation_of(site, ON_DEMAND)
+    automation = automation_of(site, "dead", ON_DEMAND)
     set_patience(site, automation, 20)
     before = site.client.spent["events"]
     question: dict[str, Any] = {**SMALL, "privacy": {"epsilon": 0.23}}
@@ -277,9 +277,20 @@ def test_a_dead_worker_s_run_is_marked_and_run_again_for_nothing(site: Site) -> 
     assert site.client.spent["events"] == before + 1
 
 
-def automation_of(site: Site, deployment: str) -> dict[str, Any]:
+def test_a_run_that_was_lost_while_it_was_submitted_is_marked(site: Site) -> None:
+    automation = automation_of(site, "lost", ON_DEMAND)
+    set_patience(site, automation, 10)
+    pending = {"state": {"type": "PENDING", "name": "Pending"}}
+    deployment = site.deployments[ON_DEMAND]["id"]
+    lost = site.ask("POST", f"deployments/{deployment}/create_flow_run", json=pending)
+    state = site.ended(lost["id"], "CRASHED")["state"]
+    assert state["message"] == "The worker took the run and never started it; start it again."
+    set_patience(site, automation, automation["trigger"]["within"])
+
+
+def automation_of(site: Site, kind: str, deployment: str) -> dict[str, Any]:
     found = site.ask("POST", "automations/filter", json={})
-    return next(one for one in found if one["name"].endswith(deployment))
+    return next(one for one in found if one["name"] == f"ecos: mark {kind} runs of {deployment}")
 
 
 def set_patience(site: Site, automation: dict[str, Any], seconds: float) -> None:

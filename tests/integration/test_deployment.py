@@ -142,6 +142,12 @@ def test_a_night_and_a_week_by_schedule_survive_a_killed_server_and_a_restore(
     with topology.prefect_server(stack.database, stack.folder, stack.port) as server:
         refused = httpx.post(f"{stack.api}/flows/filter", json={}, timeout=30)
         assert refused.status_code == 401, "it must ask for a password"
+        page = httpx.get(f"http://127.0.0.1:{stack.port}/", timeout=30)
+        assert page.is_success and "<html" in page.text
+        assert list(stack.folder.rglob("ui/v*/index.html")), (
+            "the pages are written where the service may write"
+        )
+        assert httpx.get(f"{stack.api}/ready", auth=tuple(stack.auth.split(":")), timeout=30).is_success
         began = time.monotonic()
         deployments = deploy(stack, client)
         with worker(stack, "ecos-gpu"), worker(stack, "ecos-cpu"):
@@ -178,13 +184,18 @@ def artifacts(stack: Stack, run: str) -> set[str]:
 def test_passwords_rotate(stack: Stack) -> None:
     secret = stack.database.secrets / "prefect_database_password"
     old = secret.read_text()
-    secret.unlink()
-    topology.make_secrets(stack.database.secrets)
+    rotate = [topology.DEPLOYMENTS / "make_secrets.sh", "--rotate", secret.name, stack.database.secrets]
+    subprocess.run(rotate, check=True, capture_output=True)
     assert secret.read_text() != old
     assert oct(secret.stat().st_mode & 0o777) == "0o600"
     stack.database.run(topology.DEPLOYMENTS / "postgres" / "databases.sh")
     assert asyncio.run(_can_log_in(stack, secret.read_text()))
     assert not asyncio.run(_can_log_in(stack, old))
+
+
+def test_databases_are_utf8_whatever_the_cluster(stack: Stack) -> None:
+    asked = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname IN ('prefect', 'mlflow')"
+    assert stack.database.run("psql", "-d", "postgres", "-tAc", asked).split() == ["UTF8", "UTF8"]
 
 
 async def _can_log_in(stack: Stack, password: str) -> bool:

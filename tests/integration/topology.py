@@ -87,7 +87,17 @@ def postgres(folder: Path, secrets: Path) -> Iterator[Database]:
     shutil.copy(secrets / "postgres_password", password)
     if as_user:
         shutil.chown(password, "postgres")
-    make = [programs / "initdb", "-D", data, "-U", "postgres", f"--pwfile={password}", "--auth=scram-sha-256"]
+    make = [
+        programs / "initdb",
+        "-D",
+        data,
+        "-U",
+        "postgres",
+        f"--pwfile={password}",
+        "--auth=scram-sha-256",
+        "--no-locale",
+        "--encoding=SQL_ASCII",
+    ]
     made = subprocess.run([*as_user, *make], capture_output=True, text=True, cwd=folder, check=False)
     assert made.returncode == 0, made.stderr
     start = [*as_user, str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder)]
