@@ -66,7 +66,7 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
     (
         "queries",
         "Other questions at the same total epsilon",
-        "`two rounds` (`privacy.rounds: 2`): half the privacy budget on coarse clusters, half on finer ones inside the hot ones. `moments k` (`privacy.moments: k`): the noised mean feature in k directions and a maximum-entropy tilt of the lake's shares. Both can be asked for; on PACS, where a quarter of the lake is near the client, two rounds are level with one histogram or below it, and moments below it in every column. **Neither is the default.** What moments have that a histogram has not: one release serves every later clustering.",
+        "Measured once; the code of the losers is gone. `two rounds`: half the privacy budget on coarse clusters, half on finer ones inside the hot ones. `moments k`: the noised mean feature in k directions and a maximum-entropy tilt of the lake's shares. On PACS, where a quarter of the lake is near the client, two rounds are level with one histogram or below it, and moments below it in every column. **One histogram is the only question.** What moments had that a histogram has not: one release served every later clustering.",
     ),
     (
         "larger budgets",

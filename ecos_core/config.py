@@ -142,20 +142,6 @@ class PrivacyConfig(Settings):
     delta: float = Field(1e-5, title="Delta", gt=0, lt=0.5)
     adjacency: Adjacency = Field(Adjacency.ADD_REMOVE, title="Adjacency")
     gamma: float = Field(1.0, title="Subsampling rate", gt=0, le=1)
-    rounds: int = Field(
-        1,
-        title="Rounds",
-        description="2: half of it on the clusters, half on finer ones inside those found hot.",
-        ge=1,
-        le=2,
-    )
-    moments: int | None = Field(
-        None,
-        title="Moments (directions)",
-        description="Ask for the noised mean feature in so many directions, which serves every later clustering.",
-        ge=1,
-        le=256,
-    )
     approve_above: float | None = Field(
         None,
         title="Ask a person above (epsilon)",
@@ -169,15 +155,19 @@ class PrivacyConfig(Settings):
             raise ValueError("give epsilon or sigma, exactly one of them")
         return self
 
-    @model_validator(mode="after")
-    def _one_question(self) -> Self:
-        if self.rounds == 2 and self.moments is not None:
-            raise ValueError("give rounds 2 or moments, not both")
-        if (self.rounds == 2 or self.moments is not None) and self.gamma < 1:
-            raise ValueError("rounds 2 and moments need gamma 1: all records are asked")
-        if self.moments is not None and self.adjacency is not Adjacency.ADD_REMOVE:
-            raise ValueError("moments are answered under adjacency add-remove only")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _one_question(cls, content: Any) -> Any:
+        """A file of before may say that it wants neither ``rounds`` nor ``moments``, which are no longer offered."""
+        if not isinstance(content, dict):
+            return content
+        retired = {"rounds": 1, "moments": None}
+        for name, nothing in retired.items():
+            if content.get(name, nothing) != nothing:
+                raise ValueError(
+                    f"{name}: no longer offered, one histogram of scores was better; leave it out"
+                )
+        return {name: value for name, value in content.items() if name not in retired}
 
 
 class TrackingConfig(Settings):

@@ -2,9 +2,8 @@
 
 p_r ~ q_r exp(w . c_r), where q_r is the cluster's share of the lake and c_r its centroid, is the least change of
 the lake (in relative entropy) with a given mean feature (Csiszar 1975). A few principal directions of the
-centroids are enough, and the change is fitted to whatever was answered: noisy counts here, noisy mean features in
-``moments``. Weak answers of neighbouring clusters support each other, which no rule that looks at one count at a
-time can do.
+centroids are enough, and the change is fitted to the noisy counts. Weak answers of neighbouring
+clusters support each other, which no rule that looks at one count at a time can do.
 """
 
 from __future__ import annotations
