@@ -25,13 +25,13 @@ from benchmarks.pacs import DOMAINS, prepare
 from ecos_core.clustering.auto import choose_clusters
 from ecos_core.privacy.planner import SIGNAL_TO_NOISE
 from ecos_core.progress import Progress, ProgressSink, silent
+from ecos_core.sampling.denoising import DENOISE_METHODS
 from ecos_core.sampling.samplers import SAMPLERS, SamplerConfig, Scores, Selection
 from ecos_core.storage import canonical_json, sha256_hex
 
 DELTA = 1e-5
 EPSILONS = (0.08, 0.1, 0.14, 0.22, 0.582, 1.2, None)
 CLUSTERS = (10, 50, 100, 200, 300, 1000)
-DENOISING = ("clip", "threshold", "lake_prior", "simplex", "tilt")
 BUDGETS = (100, 300)
 LARGE_BUDGETS = (1000, 2000, 5000)
 VERSION = 2
@@ -50,13 +50,12 @@ class Setting:
     scheme: str = "histogram"
     denoise: str = "empirical_bayes"
     power: float = 1.0
-    weighting: str = "score"
     diversity: str = "facility"
     pool: str = "id+ood"
     budgets: tuple[int, ...] = BUDGETS
 
     def config(self) -> SamplerConfig:
-        names = ("denoise", "power", "weighting", "diversity")
+        names = ("denoise", "power", "diversity")
         return SamplerConfig.model_validate({name: getattr(self, name) for name in names})
 
 
@@ -69,11 +68,9 @@ def settings() -> Iterator[Setting]:
     for epsilon in three:
         yield from (Setting("clusters", epsilon, clusters) for clusters in (*CLUSTERS, None))
     for epsilon in two:
-        yield from (Setting("denoising", epsilon, denoise=rule) for rule in ("empirical_bayes", *DENOISING))
-        yield Setting("denoising", epsilon, weighting="ratio")
+        yield from (Setting("denoising", epsilon, denoise=rule) for rule in DENOISE_METHODS)
     for epsilon in two:
-        rules = ("empirical_bayes", "clip", "tilt")
-        yield from (Setting("100 clusters", epsilon, 100, denoise=rule) for rule in rules)
+        yield from (Setting("100 clusters", epsilon, 100, denoise=rule) for rule in DENOISE_METHODS)
     for epsilon in three:
         yield from (Setting("power", epsilon, power=power) for power in (1.0, 0.75, 0.5))
     yield from (Setting("larger budgets", epsilon, budgets=LARGE_BUDGETS) for epsilon in three)

@@ -38,9 +38,7 @@ def sample(
     clustering: Annotated[
         str | None, typer.Option(help="An older clustering of the lake; default: the latest.")
     ] = None,
-    denoise: Annotated[
-        str | None, typer.Option(help="empirical_bayes, clip, threshold, lake_prior, simplex or tilt.")
-    ] = None,
+    denoise: Annotated[str | None, typer.Option(help="empirical_bayes, or clip as in the paper.")] = None,
     k_center_on: Annotated[
         str, typer.Option(help="Where k-center runs: cpu, or gpu (float32, near ties may swap).")
     ] = "cpu",

@@ -6,16 +6,17 @@ Paths may be local folders or storage URLs. Nothing private is ever a field: a t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ecos_core.errors import InputError
 from ecos_core.features.preprocessing import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from ecos_core.features.ray_tasks import Workplace
 from ecos_core.privacy.events import Adjacency
 from ecos_core.sampling.config import SamplerConfig
+from ecos_core.settings import Settings
 from ecos_core.training.config import TrainConfig, Use
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -24,12 +25,6 @@ SamplerName = Literal["ecos", "ecos_paper", "random", "k_center", "proximity", "
 ENGINE_HELP = (
     "`ray`: extraction, assignment and the choice in clusters run as tasks on a Ray cluster (`RAY_ADDRESS`)."
 )
-
-
-class Settings(BaseModel):
-    """Base: frozen, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ImageSource(Settings):
@@ -137,6 +132,11 @@ class ClientConfig(Settings):
 class PrivacyConfig(Settings):
     """What one release may cost. Epsilon or sigma, not both."""
 
+    RETIRED: ClassVar = {
+        "rounds": (1, "one histogram of scores was better"),
+        "moments": (None, "one histogram of scores was better"),
+    }
+
     epsilon: float | None = Field(0.58, title="Epsilon of a release", gt=0, le=50)
     sigma: float | None = Field(None, title="Sigma (instead of epsilon)", gt=0, le=1e9)
     delta: float = Field(1e-5, title="Delta", gt=0, lt=0.5)
@@ -154,20 +154,6 @@ class PrivacyConfig(Settings):
         if (self.epsilon is None) == (self.sigma is None):
             raise ValueError("give epsilon or sigma, exactly one of them")
         return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_question(cls, content: Any) -> Any:
-        """A file of before may say that it wants neither ``rounds`` nor ``moments``, which are no longer offered."""
-        if not isinstance(content, dict):
-            return content
-        retired = {"rounds": 1, "moments": None}
-        for name, nothing in retired.items():
-            if content.get(name, nothing) != nothing:
-                raise ValueError(
-                    f"{name}: no longer offered, one histogram of scores was better; leave it out"
-                )
-        return {name: value for name, value in content.items() if name not in retired}
 
 
 class TrackingConfig(Settings):
