@@ -1,9 +1,9 @@
 """Study: how to turn noisy scores into a selection. Its results are what the samplers' defaults rest on.
 
 PACS, each domain in turn the client, epsilon of one release at delta 1e-5 (add/remove): clusters, denoising,
-weighting, choice inside a cluster, a second round and private moments at equal total epsilon, budgets up to
-5,000. The noise is discrete Gaussian, as a client's. Accuracy is a linear probe's on the client's test
-images. Finished cells are kept, so a run that was stopped goes on; several may run at once, by seeds.
+weighting, choice inside a cluster, budgets up to 5,000. The noise is discrete Gaussian, as a client's. Accuracy is a
+linear probe's on the client's test images. Finished cells are kept, so a run that was stopped goes on; several may
+run at once, by seeds.
 """
 
 from __future__ import annotations
@@ -22,20 +22,16 @@ from numpy.typing import NDArray
 from benchmarks.accuracy import default_home
 from benchmarks.grid import Grid, ImageSet, Job, JobData, planned_sigma
 from benchmarks.pacs import DOMAINS, prepare
-from ecos_core.client.operations.moments import encoded
-from ecos_core.client.protocol import MOMENT_SCALE
 from ecos_core.clustering.auto import choose_clusters
 from ecos_core.privacy.planner import SIGNAL_TO_NOISE
 from ecos_core.progress import Progress, ProgressSink, silent
-from ecos_core.sampling.moments import moment_query, scores_from_moments
-from ecos_core.sampling.rounds import refine, sigma_of_each_round
+from ecos_core.sampling.denoising import DENOISE_METHODS
 from ecos_core.sampling.samplers import SAMPLERS, SamplerConfig, Scores, Selection
 from ecos_core.storage import canonical_json, sha256_hex
 
 DELTA = 1e-5
 EPSILONS = (0.08, 0.1, 0.14, 0.22, 0.582, 1.2, None)
 CLUSTERS = (10, 50, 100, 200, 300, 1000)
-DENOISING = ("clip", "threshold", "lake_prior", "simplex", "tilt")
 BUDGETS = (100, 300)
 LARGE_BUDGETS = (1000, 2000, 5000)
 VERSION = 2
@@ -54,13 +50,12 @@ class Setting:
     scheme: str = "histogram"
     denoise: str = "empirical_bayes"
     power: float = 1.0
-    weighting: str = "score"
     diversity: str = "facility"
     pool: str = "id+ood"
     budgets: tuple[int, ...] = BUDGETS
 
     def config(self) -> SamplerConfig:
-        names = ("denoise", "power", "weighting", "diversity")
+        names = ("denoise", "power", "diversity")
         return SamplerConfig.model_validate({name: getattr(self, name) for name in names})
 
 
@@ -70,18 +65,12 @@ def settings() -> Iterator[Setting]:
     yield from (Setting("epsilon", epsilon) for epsilon in EPSILONS)
     for epsilon in three:
         yield from (Setting("choice", epsilon, diversity=choice) for choice in ("facility", "k_center"))
-    for epsilon in two:
-        yield Setting("queries", epsilon)
-        yield Setting("queries", epsilon, scheme="two rounds")
-        yield from (Setting("queries", epsilon, 300, scheme=f"moments {k}") for k in (8, 32))
     for epsilon in three:
         yield from (Setting("clusters", epsilon, clusters) for clusters in (*CLUSTERS, None))
     for epsilon in two:
-        yield from (Setting("denoising", epsilon, denoise=rule) for rule in ("empirical_bayes", *DENOISING))
-        yield Setting("denoising", epsilon, weighting="ratio")
+        yield from (Setting("denoising", epsilon, denoise=rule) for rule in DENOISE_METHODS)
     for epsilon in two:
-        rules = ("empirical_bayes", "clip", "tilt")
-        yield from (Setting("100 clusters", epsilon, 100, denoise=rule) for rule in rules)
+        yield from (Setting("100 clusters", epsilon, 100, denoise=rule) for rule in DENOISE_METHODS)
     for epsilon in three:
         yield from (Setting("power", epsilon, power=power) for power in (1.0, 0.75, 0.5))
     yield from (Setting("larger budgets", epsilon, budgets=LARGE_BUDGETS) for epsilon in three)
@@ -208,28 +197,8 @@ class _Split:
         budget, config = max(setting.budgets), setting.config()
         if setting.scheme in ("random", "k_center"):
             return SAMPLERS[setting.scheme](data.pool, budget, scores=None, config=config, seed=self.seed)
-        pool = data.pool
-        if setting.scheme == "histogram":
-            scores = histogram(data.votes, len(pool.cluster_sizes), sigma, rng)
-        elif setting.scheme == "two rounds":
-            pool, scores = self._two_rounds(data, sigma, rng)
-        else:
-            query = moment_query(pool, int(setting.scheme.split()[1]))
-            mine = data.images.features[data.client]
-            answer = encoded(mine, query.directions, query.mean, query.radius).sum(axis=0)
-            noised = answer + discrete_noise(len(answer), sigma * MOMENT_SCALE, rng)
-            scores = scores_from_moments(pool, query, noised / MOMENT_SCALE, sigma)
-        return SAMPLERS["ecos"](pool, budget, scores=scores, config=config, seed=self.seed)
-
-    def _two_rounds(self, data: JobData, sigma: float, rng: np.random.Generator) -> tuple[Any, Scores]:
-        from ecos_core.clustering.assignment import nearest
-
-        each = sigma_of_each_round(sigma, 2)
-        first = histogram(data.votes, len(data.pool.cluster_sizes), each, rng)
-        count = choose_clusters(len(data.lake), len(data.client), each)
-        pool = refine(data.pool, first, SamplerConfig(), clusters=count, seed=self.seed)
-        votes = nearest(data.images.features[data.client], pool.centroids)[0]
-        return pool, histogram(votes, len(pool.centroids), each, rng)
+        scores = histogram(data.votes, len(data.pool.cluster_sizes), sigma, rng)
+        return SAMPLERS["ecos"](data.pool, budget, scores=scores, config=config, seed=self.seed)
 
 
 def histogram(votes: Any, clusters: int, sigma: float, rng: np.random.Generator) -> Scores:

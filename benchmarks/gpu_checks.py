@@ -30,7 +30,6 @@ import numpy as np
 import torch
 
 from ecos_core.clustering.backends import FitOptions
-from ecos_core.clustering.flash_backend import by_flash
 from ecos_core.clustering.torch_backend import Assigner, by_products, hold, lloyd
 from ecos_core.sampling.k_center_torch import Precision, greedy_k_center_groups
 
@@ -96,10 +95,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
     checks: list[Callable[[], Row]] = [partial(_one, machine, sizes.one, kind) for kind in KINDS]
     for clusters, picks in sizes.many:
         checks += [partial(_many, machine, sizes.one[:2], clusters, picks, kind) for kind in KINDS]
-    flash = on_gpu and importlib.util.find_spec("flash_kmeans") is not None
-    assigners = {"torch": by_products, **({"flash-kmeans": by_flash} if flash else {})}
-    for name, assigner in assigners.items():
-        checks += [partial(_kmeans, machine, size, name, assigner) for size in sizes.kmeans]
+    checks += [partial(_kmeans, machine, size, "torch", by_products) for size in sizes.kmeans]
     for check in checks:
         yield {**check(), "device": machine.note}
         gc.collect()

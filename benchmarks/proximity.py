@@ -77,7 +77,7 @@ def _measured(images: ImageSet, grid: Grid, job: Job, store: Path) -> list[dict[
     data = JobData(images, job, grid)
     sigma = planned_sigma(grid.epsilon, grid.delta)
     sizes = data.pool.cluster_sizes
-    answer = denoise(noisy_histogram(data, sigma, 1.0), sigma, "empirical_bayes", cluster_sizes=sizes)
+    answer = denoise(noisy_histogram(data, sigma, 1.0), sigma)
     cluster_of = dict(zip(data.pool._ids.tolist(), data.pool._assigned.tolist(), strict=True))
     points = []
     for sampler in SAMPLERS:

@@ -50,7 +50,7 @@ def index(
         bool,
         typer.Option(help="Group pictures that look the same: samplers take one of each group."),
     ] = True,
-    backend: Annotated[str, typer.Option(help="k-means by: auto, faiss, torch or flash (a GPU).")] = "auto",
+    backend: Annotated[str, typer.Option(help="k-means by: auto, faiss or torch.")] = "auto",
     engine: Annotated[str, typer.Option(help="Forward pass by: auto, torch or onnx.")] = "auto",
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU where there is one.")

@@ -32,19 +32,13 @@ def sample(
     delta: Annotated[float, typer.Option(help="The delta that epsilon is stated at.")] = 1e-5,
     adjacency: Annotated[str, typer.Option(help="add-remove, replace or unit.")] = "add-remove",
     gamma: Annotated[float, typer.Option(help="Share of the client's records asked, fresh each time.")] = 1.0,
-    rounds: Annotated[int, typer.Option(help="2: ask again inside the hot clusters, at the same cost.")] = 1,
-    moments: Annotated[
-        int | None, typer.Option(help="Ask for the mean feature in so many directions instead of scores.")
-    ] = None,
     sampler: Annotated[
         str, typer.Option(help="ecos, ecos_paper, random, k_center, proximity, dsir or balanced.")
     ] = "ecos",
     clustering: Annotated[
         str | None, typer.Option(help="An older clustering of the lake; default: the latest.")
     ] = None,
-    denoise: Annotated[
-        str | None, typer.Option(help="empirical_bayes, clip, threshold, lake_prior, simplex or tilt.")
-    ] = None,
+    denoise: Annotated[str | None, typer.Option(help="empirical_bayes, or clip as in the paper.")] = None,
     k_center_on: Annotated[
         str, typer.Option(help="Where k-center runs: cpu, or gpu (float32, near ties may swap).")
     ] = "cpu",
@@ -83,8 +77,6 @@ def sample(
             "delta": delta,
             "adjacency": adjacency,
             "gamma": gamma,
-            "rounds": rounds,
-            "moments": moments,
         },
     }
     content["sampling"] = {"licence_allow": licence_allow or [], "k_center_on": k_center_on}
@@ -131,7 +123,7 @@ def run(config: Any, progress: ProgressSink = silent) -> dict[str, Any]:
     """Score and select without an orchestrator; the selection lies in ``out`` itself."""
     from ecos_core.clustering.clustering import Clustering
     from ecos_core.lake.lake import Lake
-    from ecos_core.stages.asking import ask
+    from ecos_core.stages.scoring import request_scores
     from ecos_core.stages.selecting import Choice, check_choice, check_folder, needs_scores, select
     from ecos_core.storage import Location
 
@@ -147,7 +139,7 @@ def run(config: Any, progress: ProgressSink = silent) -> dict[str, Any]:
             raise InputError(
                 f"sampler '{config.sampler}' works from a client's scores: give --client and --token-file"
             )
-        clustering, stored = ask(opened, clustering, config.client, config.privacy, config.sampling)
+        stored = request_scores(clustering, config.client, config.privacy, opened.folder("scores"))
     selected = select(
         opened,
         clustering,

@@ -6,16 +6,17 @@ Paths may be local folders or storage URLs. Nothing private is ever a field: a t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ecos_core.errors import InputError
 from ecos_core.features.preprocessing import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from ecos_core.features.ray_tasks import Workplace
 from ecos_core.privacy.events import Adjacency
 from ecos_core.sampling.config import SamplerConfig
+from ecos_core.settings import Settings
 from ecos_core.training.config import TrainConfig, Use
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -24,12 +25,6 @@ SamplerName = Literal["ecos", "ecos_paper", "random", "k_center", "proximity", "
 ENGINE_HELP = (
     "`ray`: extraction, assignment and the choice in clusters run as tasks on a Ray cluster (`RAY_ADDRESS`)."
 )
-
-
-class Settings(BaseModel):
-    """Base: frozen, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ImageSource(Settings):
@@ -137,25 +132,16 @@ class ClientConfig(Settings):
 class PrivacyConfig(Settings):
     """What one release may cost. Epsilon or sigma, not both."""
 
+    RETIRED: ClassVar = {
+        "rounds": (1, "one histogram of scores was better"),
+        "moments": (None, "one histogram of scores was better"),
+    }
+
     epsilon: float | None = Field(0.58, title="Epsilon of a release", gt=0, le=50)
     sigma: float | None = Field(None, title="Sigma (instead of epsilon)", gt=0, le=1e9)
     delta: float = Field(1e-5, title="Delta", gt=0, lt=0.5)
     adjacency: Adjacency = Field(Adjacency.ADD_REMOVE, title="Adjacency")
     gamma: float = Field(1.0, title="Subsampling rate", gt=0, le=1)
-    rounds: int = Field(
-        1,
-        title="Rounds",
-        description="2: half of it on the clusters, half on finer ones inside those found hot.",
-        ge=1,
-        le=2,
-    )
-    moments: int | None = Field(
-        None,
-        title="Moments (directions)",
-        description="Ask for the noised mean feature in so many directions, which serves every later clustering.",
-        ge=1,
-        le=256,
-    )
     approve_above: float | None = Field(
         None,
         title="Ask a person above (epsilon)",
@@ -167,16 +153,6 @@ class PrivacyConfig(Settings):
     def _one_of_two(self) -> Self:
         if (self.epsilon is None) == (self.sigma is None):
             raise ValueError("give epsilon or sigma, exactly one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _one_question(self) -> Self:
-        if self.rounds == 2 and self.moments is not None:
-            raise ValueError("give rounds 2 or moments, not both")
-        if (self.rounds == 2 or self.moments is not None) and self.gamma < 1:
-            raise ValueError("rounds 2 and moments need gamma 1: all records are asked")
-        if self.moments is not None and self.adjacency is not Adjacency.ADD_REMOVE:
-            raise ValueError("moments are answered under adjacency add-remove only")
         return self
 
 

@@ -21,12 +21,12 @@ from tasks.tracking import check_tracking
 from tasks.training import check_training, train_and_evaluate
 
 # The paper's own mechanism: Gaussian noise of sigma 10 on a fresh 80 % of the records.
-PAPER_MECHANISM = {"epsilon": None, "sigma": 10.0, "gamma": 0.8, "rounds": 1, "moments": None}
+PAPER_MECHANISM = {"epsilon": None, "sigma": 10.0, "gamma": 0.8}
 
 # Rows of the table that are another's algorithm on other scores.
 ALGORITHMS = {"ecos_noise_free": "ecos"}
 
-# (lake, clustering id) -> {"scores": folder, "privacy": account, "clustering": to choose from}
+# (lake, clustering id) -> {"scores": folder, "privacy": account, "seconds": spent}
 ScoreSource = Callable[[str, str], dict[str, Any]]
 
 
@@ -40,9 +40,7 @@ def score_sources(config: OutsourceConfig) -> dict[str, ScoreSource]:
     """Where each sampler's scores come from: the client, with the planned noise or in the paper's mode."""
 
     def ask(privacy: PrivacyConfig) -> ScoreSource:
-        return lambda lake, clustering: score_with_client(
-            lake, clustering, config.client, privacy, config.sampling
-        )
+        return lambda lake, clustering: score_with_client(lake, clustering, config.client, privacy)
 
     paper_mode = config.privacy.model_copy(update=PAPER_MECHANISM)
     return {
@@ -89,14 +87,12 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
             )
         answers: dict[str, dict[str, Any]] = {}
         for sampler in samplers:
-            clustering = indexed["clustering"]
             if sampler in sources:
-                answers[sampler] = sources[sampler](config.index.lake, clustering)
-                clustering = answers[sampler]["clustering"]
+                answers[sampler] = sources[sampler](config.index.lake, indexed["clustering"])
                 steps.append(answers[sampler])
             selected = select_subset(
                 config.index.lake,
-                clustering,
+                indexed["clustering"],
                 f"{config.out}/selections",
                 budget=max(config.budgets),
                 sampler=ALGORITHMS.get(sampler, sampler),
@@ -124,7 +120,7 @@ def run_outsourcing(config: OutsourceConfig, sources: dict[str, ScoreSource]) ->
                         "budget": budget,
                         "use": use.value,
                         "seed": seed,
-                        "clustering": clustering,
+                        "clustering": indexed["clustering"],
                         "selection": selected,
                         "scored": answers.get(sampler),
                         "trained": trained,

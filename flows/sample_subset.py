@@ -20,7 +20,7 @@ from tasks.sampling import (
     select_subset,
     tell_what_happened,
 )
-from tasks.scoring import check_rounds, score_with_client
+from tasks.scoring import score_with_client
 from tasks.tracking import check_tracking
 
 
@@ -48,12 +48,9 @@ def sample_subset(config: SampleConfig) -> dict[str, Any] | State[Any]:
     if needs_scores(config.sampler):
         if config.client is None:
             raise InputError(f"sampler '{config.sampler}' works from a client's scores; fill in the client")
-        if config.privacy.rounds == 2:
-            check_rounds(config.lake, clustering, config.client, config.privacy)
         if not may_spend(config.client, config.privacy):
             return Cancelled(message="A person refused the cost; no privacy was spent.")
-        scored = score_with_client(config.lake, clustering, config.client, config.privacy, config.sampling)
-        clustering = scored["clustering"]
+        scored = score_with_client(config.lake, clustering, config.client, config.privacy)
     selected = select_subset(
         config.lake,
         clustering,

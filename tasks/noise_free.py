@@ -36,6 +36,5 @@ def score_noise_free(lake: str, clustering_id: str, client_home: str, out: str) 
     return {
         "scores": str(stored.folder),
         "privacy": privacy,
-        "clustering": clustering_id,
         "seconds": time.perf_counter() - began,
     }

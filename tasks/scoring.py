@@ -12,9 +12,7 @@ from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import RemoteError
 from ecos_core.lake.lake import Lake
-from ecos_core.sampling.config import SamplerConfig
 from ecos_core.stages import scoring
-from ecos_core.stages.asking import ask, check_two_rounds
 from tasks.artifacts import show_table
 
 
@@ -39,20 +37,13 @@ def _may_succeed_later(task: Any, task_run: Any, state: Any) -> bool:
     task_run_name="score clustering {clustering_id}",
 )
 def score_with_client(
-    lake: str,
-    clustering_id: str,
-    client: ClientConfig,
-    privacy: PrivacyConfig,
-    config: SamplerConfig | None = None,
+    lake: str, clustering_id: str, client: ClientConfig, privacy: PrivacyConfig
 ) -> dict[str, Any]:
-    """Ask the client; safe to retry, since it answers a repeat for nothing.
-
-    Returns the answer's folder and account, and the clustering to choose from (a finer one after a second round).
-    """
+    """Ask the client; safe to retry, since it answers a repeat for nothing. Returns the answer's folder and account."""
     began = time.perf_counter()
     opened = Lake.open(lake)
     clustering = Clustering.open(opened, clustering_id)
-    refined, stored = ask(opened, clustering, client, privacy, config or SamplerConfig())
+    stored = scoring.request_scores(clustering, client, privacy, opened.folder("scores"))
     account = stored.privacy
     show_table(
         "privacy account", account_rows(account), "What this release cost, and the client's total after it"
@@ -60,22 +51,8 @@ def score_with_client(
     return {
         "scores": str(stored.folder),
         "privacy": account,
-        "clustering": refined.id,
         "seconds": time.perf_counter() - began,
     }
-
-
-@task(
-    name="check rounds",
-    cache_policy=NO_CACHE,
-    retries=3,
-    retry_delay_seconds=[2, 10, 30],
-    retry_condition_fn=_may_succeed_later,
-)
-def check_rounds(lake: str, clustering_id: str, client: ClientConfig, privacy: PrivacyConfig) -> None:
-    """Fail before a person or the client is asked, where the client would not answer both of two rounds."""
-    opened = Lake.open(lake)
-    check_two_rounds(opened, Clustering.open(opened, clustering_id), client, privacy)
 
 
 @task(name="ask for the account", cache_policy=NO_CACHE)

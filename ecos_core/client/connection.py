@@ -21,7 +21,6 @@ from ecos_core.client.protocol import (
     EvaluateParameters,
     HistogramParameters,
     LabelParameters,
-    MomentParameters,
     Participant,
     Receipt,
     Request,
@@ -161,25 +160,6 @@ class Connection(ABC):
         content = np.frombuffer(model, np.uint8)
         request = Request(parse(EvaluateParameters, header, "evaluate request"), {"model": content})
         return self._release(request, "counts", (2,))
-
-    def moments(
-        self,
-        directions: npt.ArrayLike,
-        mean: npt.ArrayLike,
-        *,
-        radius: float,
-        sigma: float,
-        fingerprint: str,
-    ) -> Release:
-        """Noised sums int64 [k + 1] of the records' features in ``directions`` [k, d], in steps of
-        1 / MOMENT_SCALE; under add/remove only."""
-        header = {"sigma": float(sigma), "fingerprint": fingerprint, "radius": float(radius)}
-        table = canonical_points(directions, "directions")
-        centre = canonical_points(np.asarray(mean, dtype=np.float32)[None], "mean")[0]
-        request = Request(
-            parse(MomentParameters, header, "moments request"), {"directions": table, "mean": centre}
-        )
-        return self._release(request, "sums", (len(table) + 1,))
 
     def masked_scores(
         self,

@@ -23,7 +23,7 @@ from ecos_core.client.faults import RateLimitedError, WaitingForApprovalError
 from ecos_core.client.home import Home
 from ecos_core.client.keys import public_hex, sign_receipt
 from ecos_core.client.masks import participant
-from ecos_core.client.operations import aggregate, evaluate, label, label_histogram, moments, score
+from ecos_core.client.operations import aggregate, evaluate, label, label_histogram, score
 from ecos_core.client.operations.task import Context, Prepare, Task
 from ecos_core.client.protocol import ClientInfo, Event, Receipt
 from ecos_core.errors import BudgetExceeded, InputError
@@ -43,7 +43,6 @@ OPERATIONS: dict[str, Prepare] = {
     "label-histogram": label_histogram.prepare,
     "evaluate": evaluate.prepare,
     "aggregate": aggregate.prepare,
-    "moments": moments.prepare,
 }
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ecos_core.client.protocol import Adjacency, Fingerprint, parse
 from ecos_core.errors import InputError, PolicyError
 from ecos_core.storage import Location
 
-Operation = Literal["score", "label", "label-histogram", "evaluate", "aggregate", "moments"]
+Operation = Literal["score", "label", "label-histogram", "evaluate", "aggregate"]
+RETIRED = ("moments",)
 Approval = Literal["automatic", "manual"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -52,6 +53,12 @@ class Policy(BaseModel):
     largest_request_mb: Positive = 32.0
     largest_model_mb: Positive = 16.0
     model_seconds: Annotated[int, Field(ge=1, le=600)] = 20
+
+    @field_validator("operations", mode="before")
+    @classmethod
+    def _retired(cls, names: object) -> object:
+        """A file of before may list an operation that is no longer offered."""
+        return [name for name in names if name not in RETIRED] if isinstance(names, list | tuple) else names
 
     @property
     def most_clusters(self) -> int:
@@ -128,8 +135,7 @@ refresh_days: {refresh_days}
 requesters: {requesters}
 # score: how many images lie nearest to each point of a list; label: labels for public images from their
 # private neighbours; label-histogram: labels per cluster; evaluate: how many images a model gets right;
-# aggregate: scores of which only the sum over several clients is seen; moments: the mean of the images'
-# features in a few directions.
+# aggregate: scores of which only the sum over several clients is seen.
 operations: {operations}
 # What makes the features; requests for any other are refused. `ecos client extractor add` adds one.
 extractors: {extractors}

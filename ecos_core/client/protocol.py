@@ -24,7 +24,6 @@ Adjacency = Literal["add-remove", "replace", "unit"]
 Fingerprint = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:@+-]+$")]
 Sigma = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Gamma = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-MOMENT_SCALE = 2**10  # moments are whole numbers of this size: a record's row has at most this L2 norm
 MAGNITUDE_LIMIT = 1e6  # of a centroid's coordinate: features are of the order of 1
 
 ClassName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -119,20 +118,6 @@ class EvaluateParameters(Frozen):
     classes: Classes
 
 
-class MomentParameters(Frozen):
-    """The header of a request for private moments: the noised sum of features projected on ``directions``
-    [k, d], less ``mean`` [d], divided by ``radius`` and shortened to norm 1, and of a constant 1.
-
-    ``sigma`` is that of a count at the same privacy: the sum's noise is ``sigma * MOMENT_SCALE``.
-    """
-
-    operation: Literal["moments"] = "moments"
-    sigma: Sigma
-    adjacency: Adjacency = "add-remove"
-    fingerprint: Fingerprint
-    radius: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-
-
 class Participant(Frozen):
     """One client of a secure sum: its signing key, its exchange key (X25519), and the former's word on the
     latter.
@@ -158,12 +143,7 @@ class AggregateParameters(Frozen):
 
 
 Parameters = (
-    ScoreParameters
-    | HistogramParameters
-    | LabelParameters
-    | EvaluateParameters
-    | AggregateParameters
-    | MomentParameters
+    ScoreParameters | HistogramParameters | LabelParameters | EvaluateParameters | AggregateParameters
 )
 
 

@@ -32,7 +32,6 @@ SUMMARIES = {
     "label-histogram": "Noised counts of labels by cluster.",
     "evaluate": "Noised counts of private records that a model gets right and wrong.",
     "aggregate": "Masked scores, of which only the sum over several clients can be read.",
-    "moments": "The noised sum of the records' features in a few directions.",
 }
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": meaning}

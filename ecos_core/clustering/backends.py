@@ -19,7 +19,7 @@ from ecos_core.features.devices import sees_gpu
 
 log = logging.getLogger(__name__)
 
-BackendName = Literal["auto", "faiss", "torch", "flash"]
+BackendName = Literal["auto", "faiss", "torch"]
 # From here on a quarter of the sample still has 40 points a centroid.
 WARM_UP_POINTS_PER_CENTROID = 160
 
@@ -48,7 +48,7 @@ class Fit(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """A decision: ``name`` faiss, torch or flash, ``device`` cpu or cuda, ``reason`` in words."""
+    """A decision: ``name`` faiss or torch, ``device`` cpu or cuda, ``reason`` in words."""
 
     name: str
     device: str
@@ -63,8 +63,6 @@ class Backend:
         run: Fit
         if self.name == "faiss":
             from ecos_core.clustering.faiss_backend import fit as run
-        elif self.name == "flash":
-            from ecos_core.clustering.flash_backend import fit as run
         else:
             from ecos_core.clustering.torch_backend import fit as run
         generator = np.random.default_rng(options.seed)
@@ -79,7 +77,6 @@ class Backend:
 
 def choose_backend(name: BackendName = "auto") -> Backend:
     """Decide and log. A GPU that FAISS sees, else a GPU that torch sees, else FAISS on the CPU, else torch.
-    ``flash`` (flash-kmeans) is used only where it is asked for.
 
     Raises InputError for an unknown name or a missing GPU, MissingDependencyError when what is asked for is not
     installed.
@@ -99,10 +96,8 @@ def _decide(name: BackendName) -> Backend:
         if _installed("torch") is None:
             raise MissingDependencyError("torch", "cloud")
         return Backend("torch", "cuda" if sees_gpu() else "cpu", "asked for")
-    if name == "flash":
-        return _on_flash()
     if name != "auto":
-        raise InputError(f"unknown k-means backend '{name}': use auto, faiss, torch or flash")
+        raise InputError(f"unknown k-means backend '{name}': use auto, faiss or torch")
     if faiss is not None and faiss.get_num_gpus() > 0:
         return _on_faiss(faiss, "FAISS sees a GPU")
     if sees_gpu():
@@ -127,13 +122,3 @@ def _installed(package: str) -> Any:
 
 def _on_faiss(faiss: Any, reason: str) -> Backend:
     return Backend("faiss", "cuda" if faiss.get_num_gpus() > 0 else "cpu", reason)
-
-
-def _on_flash() -> Backend:
-    if not sees_gpu():
-        raise InputError(
-            "k-means backend 'flash' needs a GPU and torch sees none here: use auto, faiss or torch"
-        )
-    if _installed("flash_kmeans") is None:
-        raise MissingDependencyError("flash-kmeans", "gpu")
-    return Backend("flash", "cuda", "asked for")

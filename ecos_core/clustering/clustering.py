@@ -170,20 +170,6 @@ def cluster_lake(
     return _assign(lake, feature_set, request, centroids, None, engine, progress)
 
 
-def cluster_with(
-    lake: Lake, parent: Clustering, centroids: NDArray[np.float32], *, progress: ProgressSink = silent
-) -> Clustering:
-    """The parent's images assigned to other centroids, float32 [R', d], such as a second round's.
-
-    Stored beside the parent, which stays the newest; the same again is found. Raises InputError where the
-    parent's features are no longer there.
-    """
-    dtype = parent.manifest.parameters["dtype"]
-    feature_set = FeatureSet.open(lake, parent.fingerprint, parent.snapshot_id, dtype)
-    request = {**parent.manifest.parameters, "clusters": len(centroids), "refines": parent.id}
-    return _assign(lake, feature_set, request, centroids, None, "local", progress, newest=False)
-
-
 def _comparable(lake: Lake, feature_set: FeatureSet, request: dict[str, Any]) -> Clustering | None:
     """The newest clustering when it answers the same request for the same extractor."""
     id = head(lake)
@@ -226,8 +212,6 @@ def _assign(
     before: Clustering | None,
     engine: Workplace,
     progress: ProgressSink,
-    *,
-    newest: bool = True,
 ) -> Clustering:
     root = lake.folder(KIND)
     present = {shard.sha256 for shard in feature_set.shards}
@@ -250,8 +234,7 @@ def _assign(
         new = [_relative_to_root(done, id) for done in finished]
         manifest = _manifest(root, inputs, request, kept, new, before)
         write_manifest(root / id, manifest)
-    if newest:
-        (root / "HEAD").write_bytes(id.encode())
+    (root / "HEAD").write_bytes(id.encode())
     return Clustering.open(lake, id)
 
 

@@ -74,25 +74,6 @@ def plan_sigma(
     return plan_epsilon(sigma, delta, adjacency=adjacency, gamma=gamma, releases=releases, spent=spent)
 
 
-def epsilon_after(
-    spent: float,
-    sigma: float,
-    delta: float,
-    *,
-    adjacency: Adjacency = Adjacency.ADD_REMOVE,
-    releases: int = 1,
-) -> float:
-    """What an account of epsilon ``spent`` comes to with ``releases`` more histograms of noise ``sigma``.
-
-    Only an account's epsilon is published, so its past is taken as one Gaussian release of that epsilon: exact from
-    nothing, and but for rounding where the past was Gaussian without subsampling; otherwise an estimate.
-    """
-    past = []
-    if spent > _LEAST_SPENT:
-        past = [histogram_event(plan_sigma(spent, delta, adjacency=adjacency).sigma, adjacency)]
-    return epsilon_exact([*past, _release(sigma, adjacency, 1.0, releases)], delta)
-
-
 def plan_knn(
     epsilon: float,
     delta: float,

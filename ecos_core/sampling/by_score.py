@@ -50,7 +50,6 @@ def ecos_paper(
         update={
             "diversity": "k_center",
             "denoise": "clip",
-            "weighting": "score",
             "power": 1.0,
             "drop_duplicates": False,
             "duplicate_radius": 0.0,
@@ -63,12 +62,12 @@ def _by_score(
     name: str, pool: Pool, budget: int, scores: Scores | None, config: SamplerConfig, selected: Sequence[str]
 ) -> Selection:
     noisy = needed_scores(name, pool, scores)
-    clean = denoised(pool, noisy, config)
+    clean = denoised(noisy, config)
     return fill(
         name,
         pool,
         budget,
-        weigh(clean, pool, config),
+        weigh(clean, config),
         diverse_ranker(config),
         config=config,
         selected=selected,
@@ -90,27 +89,15 @@ def needed_scores(name: str, pool: Pool, scores: Scores | None) -> Scores:
     return scores
 
 
-def denoised(pool: Pool, scores: Scores, config: SamplerConfig) -> Doubles:
+def denoised(scores: Scores, config: SamplerConfig) -> Doubles:
     """Estimated counts [R]."""
-    return denoise(
-        scores.noisy,
-        scores.sigma,
-        config.denoise,
-        threshold=config.threshold,
-        cluster_sizes=pool.cluster_sizes,
-        centroids=pool.centroids,
-    )
+    return denoise(scores.noisy, scores.sigma, config.denoise)
 
 
-def weigh(estimated: Doubles, pool: Pool, config: SamplerConfig) -> Doubles:
-    """Weights [R] from estimated counts: as they are or over the cluster's size, to a power, at most 1."""
-    weights = estimated.copy()
-    if config.weighting == "ratio":
-        weights = np.divide(
-            estimated, pool.cluster_sizes, out=np.zeros_like(estimated), where=pool.cluster_sizes > 0
-        )
-    largest = weights.max(initial=0.0)
-    return np.asarray((weights / largest) ** config.power if largest > 0 else weights, dtype=np.float64)
+def weigh(estimated: Doubles, config: SamplerConfig) -> Doubles:
+    """Weights [R] from estimated counts: to a power, at most 1."""
+    largest = estimated.max(initial=0.0)
+    return np.asarray((estimated / largest) ** config.power if largest > 0 else estimated, dtype=np.float64)
 
 
 def diverse_ranker(config: SamplerConfig) -> Ranker:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ecos_core.errors import InputError
 from ecos_core.sampling.denoising import DenoiseMethod
+from ecos_core.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,18 @@ class Scores:
         object.__setattr__(self, "noisy", counts.astype(np.int64))
 
 
-class SamplerConfig(BaseModel):
+class SamplerConfig(Settings):
     """How to choose. The defaults are those that ``docs/study.md`` supports."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    RETIRED: ClassVar = {
+        "threshold": (2.0, "the rule that it belonged to lost to empirical Bayes"),
+        "weighting": ("score", "weighting by the share of the lake was no better"),
+    }
 
     denoise: DenoiseMethod = Field(
         "empirical_bayes",
         title="Denoising rule",
         description="How the noisy scores become estimated counts; free post-processing.",
-    )
-    threshold: float = Field(
-        2.0,
-        ge=0,
-        le=20,
-        title="Threshold (sigmas)",
-        description="Scores below it count as 0; `denoise=threshold` only.",
-    )
-    weighting: Literal["score", "ratio"] = Field(
-        "score",
-        title="Weight of a cluster",
-        description="`score`: the estimated count; `ratio`: the count over the cluster's lake size (p/q).",
     )
     power: float = Field(
         1.0, gt=0, le=8, title="Power", description="Weights are raised to this power, no unit."

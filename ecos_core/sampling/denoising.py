@@ -16,10 +16,9 @@ import numpy.typing as npt
 from scipy import special
 
 from ecos_core.errors import InputError
-from ecos_core.sampling.tilt import tilted_counts
 
 Floats = npt.NDArray[np.float64]
-DenoiseMethod = Literal["empirical_bayes", "clip", "threshold", "lake_prior", "simplex", "tilt"]
+DenoiseMethod = Literal["empirical_bayes", "clip"]
 DENOISE_METHODS: tuple[str, ...] = get_args(DenoiseMethod)
 
 _EM_STEPS = 200
@@ -27,21 +26,11 @@ _MOST_TO_FIT = 10_000
 _STARTS = (0.25, 1.0, 4.0, 16.0)
 
 
-def denoise(
-    noisy: npt.NDArray[Any],
-    sigma: float,
-    method: str = "empirical_bayes",
-    *,
-    threshold: float = 2.0,
-    cluster_sizes: npt.NDArray[Any] | None = None,
-    centroids: npt.NDArray[Any] | None = None,
-) -> Floats:
+def denoise(noisy: npt.NDArray[Any], sigma: float, method: str = "empirical_bayes") -> Floats:
     """Estimated counts, float64 [R], never negative.
 
-    ``noisy`` [R] counts with Gaussian noise of standard deviation ``sigma`` (0: none); ``threshold`` in
-    units of sigma; ``cluster_sizes`` [R] of the lake, needed by ``lake_prior`` and ``tilt``, which also needs
-    the ``centroids`` [R, d]. Raises InputError on an unknown method, a negative sigma, non-finite counts, or
-    sizes or centroids that are missing or of another length.
+    ``noisy`` [R] counts with Gaussian noise of standard deviation ``sigma`` (0: none); ``method``: the default, or
+    ``clip`` at 0, the paper's reading. Raises InputError on an unknown method, a negative sigma or non-finite counts.
     """
     counts = np.asarray(noisy, dtype=np.float64)
     if counts.ndim != 1 or not np.isfinite(counts).all():
@@ -50,24 +39,9 @@ def denoise(
         raise InputError(f"sigma {sigma}: must be finite and not negative")
     if method not in DENOISE_METHODS:
         raise InputError(f"denoise '{method}': choose from {', '.join(DENOISE_METHODS)}")
-    if method in ("lake_prior", "tilt") and (cluster_sizes is None or len(cluster_sizes) != len(counts)):
-        raise InputError(f"denoise '{method}': needs the {len(counts)} clusters' sizes in the lake")
-    if method == "tilt" and (centroids is None or len(centroids) != len(counts)):
-        raise InputError(f"denoise 'tilt': needs the {len(counts)} clusters' centroids")
-    if sigma == 0 or len(counts) == 0:
+    if sigma == 0 or len(counts) == 0 or method == "clip":
         return np.maximum(counts, 0.0)
-    if method == "empirical_bayes":
-        return empirical_bayes(counts, sigma)
-    if method == "threshold":
-        return np.where(counts >= threshold * sigma, np.maximum(counts, 0.0), 0.0)
-    if method == "lake_prior":
-        return shrink_to_lake(counts, sigma, np.asarray(cluster_sizes, dtype=np.float64))
-    if method == "tilt":
-        sizes = np.asarray(cluster_sizes, dtype=np.float64)
-        return shrink_to_tilt(counts, sigma, sizes, np.asarray(centroids))
-    if method == "simplex":
-        return project_to_simplex(counts, max(float(counts.sum()), sigma))
-    return np.maximum(counts, 0.0)
+    return empirical_bayes(counts, sigma)
 
 
 def empirical_bayes(counts: Floats, sigma: float) -> Floats:
@@ -114,29 +88,3 @@ def _truncated_normal_mean(shifted: Floats, sigma: float) -> Floats:
     # phi / Phi is the inverse Mills ratio, safe in logarithms far below 0.
     mills = np.exp(-0.5 * shifted**2 - 0.5 * np.log(2 * np.pi) - special.log_ndtr(shifted))
     return np.maximum(sigma * (shifted + mills), 0.0)
-
-
-def shrink_to_tilt(counts: Floats, sigma: float, sizes: Floats, centroids: npt.NDArray[Any]) -> Floats:
-    """Posterior means under exponential priors whose means are what a tilt of the lake explains."""
-    prior = np.maximum(tilted_counts(counts, sigma, sizes, centroids), 1e-3 * sigma)
-    return np.where(sizes > 0, _truncated_normal_mean(counts / sigma - sigma / prior, sigma), 0.0)
-
-
-def shrink_to_lake(counts: Floats, sigma: float, sizes: Floats) -> Floats:
-    """Linear shrinkage towards the lake's shares (James and Stein's rule with a known prior mean), clipped
-    at 0."""
-    if sizes.sum() <= 0:
-        raise InputError("denoise 'lake_prior': the lake's clusters are all empty")
-    prior = sizes / sizes.sum() * max(float(counts.sum()), 0.0)
-    spread = float(((counts - prior) ** 2).mean())
-    keep = max(0.0, 1.0 - sigma**2 / spread) if spread > 0 else 0.0
-    return np.maximum(prior + keep * (counts - prior), 0.0)
-
-
-def project_to_simplex(counts: Floats, total: float) -> Floats:
-    """The nearest point (L2) with no negative entry and the sum ``total`` (Duchi et al., ICML 2008, figure
-    1)."""
-    falling = np.sort(counts)[::-1]
-    excess = (np.cumsum(falling) - total) / np.arange(1, len(counts) + 1)
-    last = int(np.flatnonzero(falling > excess)[-1])
-    return np.maximum(counts - excess[last], 0.0)

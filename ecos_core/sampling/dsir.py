@@ -31,7 +31,7 @@ def dsir(
     p is the client's denoised share of a sample's cluster, q the lake's. Clusters of score zero come last.
     """
     given = needed_scores("dsir", pool, scores)
-    clean = denoised(pool, given, config)
+    clean = denoised(given, config)
     earlier = locate(pool, selected) if selected else {}
     wanted = check_budget(pool, budget, config, len(earlier))
     sizes = pool.cluster_sizes

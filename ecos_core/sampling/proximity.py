@@ -27,7 +27,7 @@ def proximity(
 ) -> Selection:
     """Clusters by falling denoised score, members by rising distance to their centroid."""
     given = needed_scores("proximity", pool, scores)
-    clean = denoised(pool, given, config)
+    clean = denoised(given, config)
     earlier = locate(pool, selected) if selected else {}
     wanted = check_budget(pool, budget, config, len(earlier))
     starts = np.cumsum(pool.cluster_sizes) - pool.cluster_sizes

@@ -106,15 +106,8 @@ def write_scores(
     folder: Location,
     privacy: dict[str, Any],
     receipt: dict[str, Any] | None,
-    *,
-    noise: float | None = None,
-    inputs: dict[str, str] | None = None,
 ) -> StoredScores:
-    """Write ``counts`` int64 [R] of a clustering with their privacy account.
-
-    ``noise``: the deviation that samplers are to expect in them, where it is not the account's sigma;
-    ``inputs``: digests of what else they were made from.
-    """
+    """Write ``counts`` int64 [R] of a clustering with their privacy account."""
     import pyarrow as pa
 
     sizes = clustering.statistics.sizes
@@ -127,13 +120,9 @@ def write_scores(
     )
     manifest = Manifest(
         kind=KIND,
-        inputs={"clustering": clustering.id, **(inputs or {})},
+        inputs={"clustering": clustering.id},
         shards=[write_shard(folder, "scores.parquet", table)],
-        summary={
-            "privacy": privacy,
-            "receipt": receipt,
-            "noise": privacy["sigma"] if noise is None else noise,
-        },
+        summary={"privacy": privacy, "receipt": receipt, "noise": privacy["sigma"]},
     )
     write_manifest(folder, manifest)
     return StoredScores(folder, manifest)

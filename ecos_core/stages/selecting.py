@@ -94,22 +94,10 @@ def check_folder(
     if named or not (folder / "manifest.json").exists():
         return
     held = read_manifest(folder, KIND)
-    chosen_from = _refined_from(lake, held.inputs.get("clustering"), clustering) or clustering
-    known = {**held.inputs, **_inputs_without_scores(chosen_from)}
-    if held.inputs != known or held.parameters != {
-        **choice.parameters(),
-        **_pool(lake, chosen_from, choice)[1],
-    }:
+    known = {**held.inputs, **_inputs_without_scores(clustering)}
+    asked = {**choice.parameters(), **_pool(lake, clustering, choice)[1]}
+    if held.inputs != known or held.parameters != asked:
         raise InputError(f"{folder}: holds another selection, which is kept; choose another folder")
-
-
-def _refined_from(lake: Lake, other: str | None, clustering: Clustering) -> Clustering | None:
-    """The clustering named ``other`` when it is a second round's of this one."""
-    try:
-        found = Clustering.open(lake, other)
-    except InputError:
-        return None
-    return found if found.manifest.parameters.get("refines") == clustering.id else None
 
 
 def _pool(lake: Lake, clustering: Clustering, choice: Choice) -> tuple[RestrictedPool, dict[str, Any]]:

@@ -13,7 +13,7 @@ from prefect.states import Failed
 
 import tasks
 from ecos_core.errors import InputError, RemoteError
-from tasks.scoring import check_rounds, score_with_client
+from tasks.scoring import score_with_client
 
 
 def test_only_free_questions_to_the_client_are_tried_again() -> None:
@@ -22,7 +22,7 @@ def test_only_free_questions_to_the_client_are_tried_again() -> None:
     ]
     found = {one.name: one for module in modules for one in vars(module).values() if isinstance(one, Task)}
     assert len(found) >= 10
-    assert [name for name, one in found.items() if one.retries] == ["score", "check rounds"]
+    assert [name for name, one in found.items() if one.retries] == ["score"]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,6 @@ def test_only_free_questions_to_the_client_are_tried_again() -> None:
 )
 def test_what_may_pass_is_tried_again_and_a_refusal_is_not(error: Exception, again: bool) -> None:
     state: State[Any] = Failed(data=error)
-    for task in (score_with_client, check_rounds):
-        condition: Any = task.retry_condition_fn
-        assert condition(task, None, state) is again
-        assert task.retries == 3 and task.retry_delay_seconds == [2, 10, 30]
+    condition: Any = score_with_client.retry_condition_fn
+    assert condition(score_with_client, None, state) is again
+    assert score_with_client.retries == 3 and score_with_client.retry_delay_seconds == [2, 10, 30]

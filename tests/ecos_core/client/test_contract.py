@@ -16,9 +16,7 @@ from ecos_core.client.connection import Connection, connect
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import Home
 from ecos_core.client.mailbox import MailboxWorker
-from ecos_core.client.protocol import MOMENT_SCALE
 from ecos_core.errors import BudgetExceeded, InputError, PolicyError, RemoteError
-from ecos_core.privacy.planner import plan_epsilon
 from tests.client_support import FINGERPRINT, make_home, serving, some_centroids, some_features, token_of
 
 pytestmark = pytest.mark.integration
@@ -214,26 +212,6 @@ def test_a_linear_model_is_evaluated(reach: Reach, tmp_path: Path) -> None:
     right, wrong = release.values
     assert abs(right - 400) < 15
     assert abs(wrong) < 15
-
-
-def test_moments_are_the_noised_mean_of_the_features(reach: Reach, tmp_path: Path) -> None:
-    features = some_features(400)
-    home = make_home(tmp_path / "home", features, operations=["moments"])
-    directions, mean = np.eye(8, dtype=np.float32)[:2], np.zeros(8, np.float32)
-    asked = {"radius": 20.0, "sigma": 4.0, "fingerprint": FINGERPRINT}
-    with asking(reach, home) as connection:
-        release = connection.moments(directions, mean, **asked)
-        again = connection.moments(directions, mean, **asked)
-        with pytest.raises(InputError, match="dimensions"):
-            connection.moments(directions[:, :5], mean[:5], **asked)
-        with pytest.raises(PolicyError, match="smallest"):
-            connection.moments(directions, mean, **{**asked, "sigma": 0.1})
-    assert np.array_equal(release.values, again.values)
-    sums = release.values / MOMENT_SCALE * np.sqrt(2)
-    assert sums[2] == pytest.approx(400, abs=40)
-    np.testing.assert_allclose(sums[:2], features[:, :2].sum(axis=0) / 20.0, atol=40)
-    assert release.receipt.epsilon == pytest.approx(plan_epsilon(4.0, 1e-5).epsilon, rel=0.02)
-    assert home.open_ledger().verify().releases == 1
 
 
 def test_every_operation_draws_on_one_ledger(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from ecos_core.errors import BudgetExceeded, InputError
 from ecos_core.privacy.accounting import epsilon_exact
 from ecos_core.privacy.events import Adjacency, histogram_event, knn_events
 from ecos_core.privacy.planner import (
-    epsilon_after,
     plan_epsilon,
     plan_knn,
     plan_sigma,
@@ -110,13 +109,3 @@ def test_knn_labels_never_get_less_noise_than_can_be_accounted_for() -> None:
         plan_knn(1e-4, 1e-9, queries=1_000_000)
     with pytest.raises(InputError, match="at least 1"):
         plan_knn(1.0, 1e-5, queries=0)
-
-
-@pytest.mark.parametrize("adjacency", list(Adjacency))
-@pytest.mark.parametrize("past", [(), (12.0,), (40.0, 9.0, 15.0)])
-def test_what_an_account_comes_to_is_known_from_its_epsilon_alone(past, adjacency):
-    events = [histogram_event(sigma, adjacency) for sigma in past]
-    spent = epsilon_exact(events, 1e-5)
-    truth = epsilon_exact([*events, histogram_event(10.0, adjacency, count=2)], 1e-5)
-    told = epsilon_after(spent, 10.0, 1e-5, adjacency=adjacency, releases=2)
-    assert told == pytest.approx(truth, rel=2e-3)

@@ -5,7 +5,6 @@ from ecos_core.clustering.members import Grouped
 from ecos_core.errors import InputError
 from ecos_core.sampling import SAMPLERS, SamplerConfig, Scores
 from ecos_core.sampling.distinct import superfluous
-from ecos_core.sampling.rounds import refine
 
 SCORES = Scores(np.arange(8) * 10, 1.0)
 ALONE = ("random", "k_center", "proximity", "dsir", "balanced")
@@ -66,12 +65,3 @@ def test_the_smallest_id_stays_unless_another_was_selected():
     assert superfluous(grouped, ["d"]).sample_ids.tolist() == ["b", "c"]
     assert superfluous(grouped, ["c", "d"]).sample_ids.tolist() == ["b"]
     assert superfluous(None) is None
-
-
-def test_a_second_round_knows_the_groups_too(make_pool):
-    pool = make_pool(duplicate_groups=GROUPS)
-    finer = refine(pool, SCORES, SamplerConfig(), clusters=12, seed=0)
-    grouped = finer.grouped()
-    assert grouped.sample_ids.tolist() == pool.grouped().sample_ids.tolist()
-    for sample_id, cluster in zip(grouped.sample_ids, grouped.clusters, strict=True):
-        assert sample_id in finer.members(int(cluster)).sample_ids
