@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
+# A process a core, four at most: each starts the servers that its tests need. A file's tests stay together.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 DEMO_HOME ?= .ecos/demo
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
@@ -36,13 +38,14 @@ demo: .venv/.cloud ## The whole job on embedded images
 	$(BIN)/ecos demo --home $(DEMO_HOME)
 
 test: .venv/.dev services ## The whole test suite
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 unit: .venv/.dev ## The tests that start no server or process
-	$(BIN)/python -m pytest -q -m "not integration and not slow"
+	$(PYTEST) -m "not integration and not slow"
 
-services: ## Debian's packages that the integration tests need (Chromium, PostgreSQL)
+services: .venv/.dev ## Debian's packages that the integration tests need (Chromium, PostgreSQL), and Label Studio
 	@bash tests/integration/install_services.sh
+	@bash deployments/label_studio/install.sh $(BIN)/python >/dev/null 2>&1 & # the tests wait for it
 
 lint: .venv/.dev ## Style
 	$(BIN)/ruff check .

@@ -168,6 +168,8 @@ def data_loader_loop(folder: Path, extractor: Extractor, case: Case) -> int:
     workers, size = available_cores(), extractor.batch_images
     seen = 0
     with torch.inference_mode():
-        for batch, _ in torch.utils.data.DataLoader(images, batch_size=size, num_workers=workers):
+        for batch, _ in torch.utils.data.DataLoader(
+            images, batch_size=size, num_workers=workers, multiprocessing_context="forkserver"
+        ):
             seen += len(extractor.engine.network(batch.permute(0, 2, 3, 1)))  # type: ignore[attr-defined]
     return seen

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "client": ("ecos_cli.client", "What runs at the data owner: init, serve, work, ledger, verify."),
     "plan": ("ecos_cli.plan", "The noise that an epsilon asks for, or the epsilon of a noise."),
     "sample": ("ecos_cli.sample", "Ask a client for scores and choose a budgeted, diverse subset."),
+    "show": ("ecos_cli.show", "A page with every picture that was chosen, and why."),
     "train": ("ecos_cli.train", "Train on a selection and evaluate."),
     "handoff": ("ecos_cli.handoff", "Give a selection to labellers and take the labels back."),
     "run": ("ecos_cli.run", "The whole outsourcing from one YAML file, as a Prefect flow."),

@@ -18,15 +18,20 @@ LOSSLESS_UP_TO_PX = 48
 
 def thumbnail_uri(image: bytes, pixels: int = THUMBNAIL_PX) -> str:
     """The image, made to fit ``pixels`` x ``pixels``, as a data URI. Raises InputError if unreadable."""
+    content, kind = thumbnail_file(image, pixels)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def thumbnail_file(image: bytes, pixels: int = THUMBNAIL_PX) -> tuple[bytes, str]:
+    """The image, made to fit ``pixels`` x ``pixels``, as a file's bytes, and ``png`` or ``jpeg``. Raises InputError if
+    unreadable."""
     picture = _thumbnail(image, pixels)
     buffer = io.BytesIO()
     if max(picture.size) <= LOSSLESS_UP_TO_PX:
         picture.save(buffer, "PNG")
-        kind = "png"
-    else:
-        picture.save(buffer, "JPEG", quality=82)
-        kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        return buffer.getvalue(), "png"
+    picture.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue(), "jpeg"
 
 
 def contact_sheet(images: Sequence[bytes | None], *, columns: int = 10, pixels: int = 72) -> bytes:

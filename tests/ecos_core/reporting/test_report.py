@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,18 +14,9 @@ from PIL import Image
 
 from ecos_core.errors import InputError
 from ecos_core.reporting import Montage, PrivacyStatement, ReportData, ResultRow, contact_sheet, render_report
+from tests.browser_support import local_page
 from tests.ecos_core.reporting.example import example, png
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 ABSENT = [
     "Nothing was trained in this run.",
     "The client was not asked in this run: nothing was spent.",
@@ -161,29 +150,9 @@ def test_what_is_left_never_falls_below_zero() -> None:
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
 def test_a_real_browser_shows_it(page: str, tmp_path: Path, width: int, scheme: str) -> None:
     """No console message, no request, no sideways scrolling, every picture decoded."""
-    if not Path(CHROMIUM).exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must have Chromium: apt-get install chromium")
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
     file = tmp_path / "report.html"
     file.write_text(page, encoding="utf-8")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        view = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
-        said: list[str] = []
-        view.on("console", lambda message: said.append(message.text))
-        view.on("pageerror", lambda error: said.append(str(error)))
-        view.on(
-            "request", lambda request: said.append(request.url) if request.url.startswith("http") else None
-        )
-        view.goto(file.as_uri())
-        assert said == []
-        assert view.evaluate("document.documentElement.scrollWidth") <= width
-        broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
-        assert view.evaluate(broken) == 0
+    with local_page(file, width=width, scheme=scheme) as view:
         text = "[...document.querySelectorAll('svg text')]"
         smallest = f"Math.min(...{text}.map(t => t.getBoundingClientRect().height))"
         assert view.evaluate(smallest) >= 9, "text in the figures is too small to read"
-        browser.close()
