@@ -15,7 +15,7 @@ from ecos_core.clustering.restricted import RestrictedPool, restricted_pool
 from ecos_core.features.ray_tasks import Workplace, run_on_ray
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import Progress, ProgressSink, silent
-from ecos_core.sampling.pool import Floats, Integers, Pool
+from ecos_core.sampling.pool import Floats, Integers, Pool, side_by_side
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -70,7 +70,9 @@ class EnginePool:
             yield todo[0], work(self.base, todo[0])
             return
         finished = (
-            self._on_ray(work, todo) if self.engine == "ray" else ((i, work(self.base, i)) for i in todo)
+            self._on_ray(work, todo)
+            if self.engine == "ray"
+            else side_by_side(lambda item: work(self.base, item), todo)
         )
         for done, pair in enumerate(finished, start=1):
             self.progress(Progress("choose in clusters", done, len(todo), "clusters"))

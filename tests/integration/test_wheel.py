@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"ecos_core", "ecos_cli"}
-EXTRAS = {"client", "cloud", "demo", "gpu", "ray", "text", "docs", "dev"}
+EXTRAS = {"client", "cloud", "demo", "gpu", "ray", "text", "docs", "bench", "dev"}
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

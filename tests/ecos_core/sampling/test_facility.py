@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecos_core.errors import InputError
@@ -45,13 +45,61 @@ def test_equal_rows_are_all_picked_in_the_end() -> None:
     assert sorted(greedy_facility_location(np.ones((6, 2)), 6).indices.tolist()) == list(range(6))
 
 
-def test_large_clusters_are_judged_by_an_even_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facility, "MOST_REFERENCES", 20)
-    monkeypatch.setattr(facility, "MOST_CANDIDATES", 30)
-    features = np.random.default_rng(0).normal(size=(100, 3))
-    picks = greedy_facility_location(features, 60)
-    assert len(set(picks.indices.tolist())) == 60
-    assert greedy_facility_location(features, 10).indices.tolist() == picks.indices[:10].tolist()
+def blobs(rows: int, count: int, seed: int = 0) -> np.ndarray:
+    """Rows float32 [rows, 32] about ``count`` centres."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((count, 32))
+    return (centres[rng.integers(count, size=rows)] + 0.5 * rng.standard_normal((rows, 32))).astype(
+        np.float32
+    )
+
+
+@pytest.fixture
+def small_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters of a hundred are large, so that cells of cells are seen too."""
+    monkeypatch.setattr(facility, "EXACT_ROWS", 100)
+    monkeypatch.setattr(facility, "CELL_ROWS", 40)
+    monkeypatch.setattr(facility, "LEAST_SAMPLE", 90)
+    monkeypatch.setattr(facility, "ROWS_A_CELL", 8)
+
+
+@pytest.mark.usefixtures("small_cells")
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 10**6), k=st.integers(1, 300), less=st.integers(1, 300), covered=st.integers(0, 30)
+)
+def test_in_a_large_cluster_fewer_picks_are_the_first_of_more(
+    seed: int, k: int, less: int, covered: int
+) -> None:
+    features, before = blobs(700, 20, seed), np.arange(0, 10 * covered, 10)
+    picks = greedy_facility_location(features, k, covered=before).indices.tolist()
+    assert len(set(picks)) == k and not set(picks) & set(before.tolist())
+    shorter = min(less, k)
+    assert greedy_facility_location(features, shorter, covered=before).indices.tolist() == picks[:shorter]
+
+
+@pytest.mark.usefixtures("small_cells")
+def test_all_of_a_large_cluster_can_be_picked() -> None:
+    features = np.concatenate([blobs(300, 5), np.ones((80, 32), np.float32)])
+    assert sorted(greedy_facility_location(features, 380).indices.tolist()) == list(range(380))
+
+
+@pytest.mark.parametrize("centres", [10, 60])
+def test_a_large_cluster_is_served_nearly_as_well_as_by_the_exact_choice(
+    centres: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = blobs(4000, centres)
+    exact = objective(features, greedy_facility_location(features, 80).indices)
+    monkeypatch.setattr(facility, "EXACT_ROWS", 1500)
+    in_cells = objective(features, greedy_facility_location(features, 80).indices)
+    even = objective(features, np.linspace(0, 3999, 80).astype(int))
+    assert in_cells <= exact + 0.1 * (even - exact)
+
+
+def objective(features: np.ndarray, picks: np.ndarray) -> float:
+    """Mean squared distance to the nearest pick."""
+    squared = ((features[:, None] - features[picks]) ** 2).sum(axis=2)
+    return float(squared.min(axis=1).mean())
 
 
 def test_more_than_there_are_is_refused() -> None:
