@@ -15,7 +15,7 @@ from ecos_core.labelling.formats import LabelFormat, Outgoing, format_named
 from ecos_core.labelling.formats.base import SEPARATE
 from ecos_core.labelling.guide import guide
 from ecos_core.labelling.handoff import KIND, TASKS_NAME
-from ecos_core.labelling.label_names import checked_label_set, label_name, nearest_label
+from ecos_core.labelling.label_names import checked_label_set, nearest_label
 from ecos_core.labelling.people import person
 from ecos_core.labelling.preannotations import Guesses
 from ecos_core.labelling.task_table import task_table
@@ -23,6 +23,7 @@ from ecos_core.labelling.tasks import Preannotation, Task, build_tasks, share_ou
 from ecos_core.lake.lake import Lake, Snapshot
 from ecos_core.lake.lookup import image_rows
 from ecos_core.lake.near_duplicates import near_duplicates
+from ecos_core.names import tidy
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.sampling.store import read_picks
 from ecos_core.storage import Location, Manifest, write_manifest, write_shard
@@ -151,7 +152,7 @@ def _empty_folder(where: Location) -> Path:
 def _in_the_set(guesses: Mapping[str, Preannotation], labels: Sequence[str]) -> dict[str, Preannotation]:
     """The guesses in the label set's spelling. Raises InputError for one outside it."""
     spelled = {
-        id: Preannotation(label_name(guess.label), guess.score, guess.model) for id, guess in guesses.items()
+        id: Preannotation(tidy(guess.label), guess.score, guess.model) for id, guess in guesses.items()
     }
     strange = sorted({guess.label for guess in spelled.values()} - set(labels))
     if strange:

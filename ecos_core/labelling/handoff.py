@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import PureWindowsPath
 from urllib.parse import unquote
 
-from ecos_core.labelling.label_names import label_name
+from ecos_core.names import tidy
 from ecos_core.storage import Location, Manifest, read_manifest, read_shard
 
 KIND = "handoff"
@@ -57,7 +57,7 @@ class Handoff:
     @cached_property
     def suggested(self) -> dict[str, str]:
         """sample_id -> the first answer that the labellers were shown."""
-        return {task.sample_id: label_name(task.suggested) for task in self.tasks if task.suggested}
+        return {task.sample_id: tidy(task.suggested) for task in self.tasks if task.suggested}
 
     @property
     def format(self) -> str:
@@ -65,7 +65,7 @@ class Handoff:
 
     @property
     def label_set(self) -> tuple[str, ...]:
-        return tuple(label_name(name) for name in self.manifest.parameters["label_set"])
+        return tuple(tidy(name) for name in self.manifest.parameters["label_set"])
 
     @property
     def annotators(self) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ecos_core.errors import InputError
-from ecos_core.labelling.label_names import checked_label_set, label_name
-from ecos_core.labelling.texts import read_lines
+from ecos_core.labelling.label_names import checked_label_set
 from ecos_core.lake.lake import Lake, Snapshot
+from ecos_core.names import tidy
+from ecos_core.storage.text import read_text, text_lines
 
 _MOST_CLASSES = 1000
 
@@ -19,7 +20,7 @@ def named_label_set(text: str) -> tuple[str, ...]:
     """
     file = Path(text)
     if file.is_file():
-        return checked_label_set(read_lines(file))
+        return checked_label_set([line for line in text_lines(read_text(file)) if line.strip()])
     names = [name for name in text.split(",") if name.strip()]
     if len(names) == 1 and (
         file.suffix.casefold() in (".txt", ".csv", ".tsv", ".json") or len(file.parts) > 1
@@ -38,7 +39,7 @@ def lake_classes(lake: Lake, snapshot: Snapshot | None = None) -> tuple[str, ...
     for shard in within.shards:
         column = lake.read_images(shard, ["label"])["label"]
         found |= {
-            name for value in column.unique().to_pylist() if value is not None and (name := label_name(value))
+            name for value in column.unique().to_pylist() if value is not None and (name := tidy(value))
         }
         if len(found) > _MOST_CLASSES:
             break

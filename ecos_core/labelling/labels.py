@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from ecos_core.errors import InputError
 from ecos_core.labelling.answers import Answer
-from ecos_core.labelling.label_names import label_name
 from ecos_core.labelling.people import People
 from ecos_core.labelling.resolution import Event, Resolution, resolve
+from ecos_core.names import tidy
 from ecos_core.storage import Location, Manifest, read_manifest, read_shard, write_manifest, write_shard
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ class LabelStore:
     def resolve(self) -> Resolution:
         """The labels that follow from all answers, and what is to be reviewed."""
         parameters = self.manifest().parameters
-        renames = {label_name(old): label_name(new) for old, new in parameters["renames"].items()}
-        return resolve(self.events(), frozenset(map(label_name, parameters["label_set"])), renames)
+        renames = {tidy(old): tidy(new) for old, new in parameters["renames"].items()}
+        return resolve(self.events(), frozenset(map(tidy, parameters["label_set"])), renames)
 
     def _write_resolved(self) -> None:
         import pyarrow as pa

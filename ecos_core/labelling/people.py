@@ -8,20 +8,17 @@ order of imports does not matter; numbers of one server say nothing about anothe
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+
+from ecos_core.names import tidy
 
 UNNAMED = "unnamed"
 _NUMBER = re.compile(r"(?:user )?(\d+)(?:\.0+)?")
 
 
-def _plain(text: object) -> str:
-    return " ".join(unicodedata.normalize("NFC", str(text)).split())
-
-
 def person(text: object) -> str:
     """One spelling of a name: NFC, single spaces; a bare number is ``user N``, a mail address in small letters."""
-    name = _plain(text)
+    name = tidy(str(text))
     if number := _NUMBER.fullmatch(name.casefold()):
         return f"user {int(number[1])}"
     return name.casefold() if "@" in name else name
@@ -41,7 +38,7 @@ class People:
 
     def __init__(self, links: Mapping[str, str] | None = None, spelled: Iterable[str] = ()) -> None:
         self.links = dict(links or {})
-        self._spelled = {_key(name): _plain(name) for name in (*self.links.values(), *spelled)}
+        self._spelled = {_key(name): tidy(name) for name in (*self.links.values(), *spelled)}
 
     @property
     def spelled(self) -> list[str]:
@@ -51,7 +48,7 @@ class People:
     def spell(self, names: Iterable[str]) -> None:
         """Keep the spelling of these names."""
         for name in names:
-            self._spelled.setdefault(_key(name), _plain(name))
+            self._spelled.setdefault(_key(name), tidy(name))
 
     def same(self, names: Sequence[str]) -> None:
         """All of these are one person."""
@@ -66,12 +63,12 @@ class People:
 
     def call(self, account: str, name: str) -> None:
         """From now on this account is called ``name``; another name that it was given is forgotten."""
-        self._spelled[_key(name)] = _plain(name)
+        self._spelled[_key(name)] = tidy(name)
         key = _key(account)
         while _is_account(following := self.links.get(key, "")) and following:
             key = _key(following)
         if key != _key(name) and self._last(_key(name)) != key:
-            self.links[key] = _plain(name)
+            self.links[key] = tidy(name)
 
     def name(self, text: str) -> str:
         """The one name of whoever is meant, as it was first written."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ecos_core.errors import InputError
+from ecos_core.labelling.formats.rows import open_table
 from ecos_core.labelling.label_names import labels_in
 from ecos_core.labelling.tasks import Preannotation
-from ecos_core.labelling.texts import read_table
 from ecos_core.storage import Location, read_manifest, sha256_hex
 from ecos_core.storage.parquet import open_parquet
 
@@ -96,7 +96,8 @@ def _score(row: Mapping[str, Any], where: Path) -> float | None:
 
 def _rows(where: Path) -> Iterator[Mapping[str, Any]]:
     if where.suffix.casefold() in (".csv", ".tsv", ".txt"):
-        yield from (row for _, row in read_table(where)[1] if any(row.values()))
+        with open_table(where) as rows:
+            yield from (row for row in rows if any(row.values()))
         return
     import pyarrow as pa
 

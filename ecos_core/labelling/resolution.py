@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ecos_core.labelling.answers import Status
-from ecos_core.labelling.label_names import label_name
 from ecos_core.labelling.votes import majority
+from ecos_core.names import tidy
 
 OUTSIDE = "outside the label set"
 
@@ -90,7 +90,7 @@ def resolve(events: Iterable[Event], label_set: frozenset[str], renames: Mapping
     """
     found = _Heard()
     for event in events:
-        label = None if event.label is None else label_name(event.label)
+        label = None if event.label is None else tidy(event.label)
         found.hear(event, renamed(label, renames), label_set)
     return found.resolution()
 

@@ -14,12 +14,13 @@ from ecos_core.labelling.answers import Answer, Status
 from ecos_core.labelling.formats import Returned, format_named, format_of
 from ecos_core.labelling.formats.image_folder import files_of, tree_of
 from ecos_core.labelling.handoff import Handoff
-from ecos_core.labelling.label_names import label_name, nearest_label
+from ecos_core.labelling.label_names import nearest_label
 from ecos_core.labelling.labels import LabelStore
 from ecos_core.labelling.people import UNNAMED
 from ecos_core.labelling.resolution import Resolution, renamed
 from ecos_core.labelling.settling import settled
 from ecos_core.labelling.status import HandoffStatus, status_of
+from ecos_core.names import tidy
 from ecos_core.storage import Location, sha256_hex
 
 
@@ -79,9 +80,9 @@ def import_handoff(
     """
     given = Handoff.open(handoff)
     store = LabelStore.at(labels)
-    label_set = [*given.label_set, *map(label_name, accept_labels)]
-    spelled = {label_name(old): label_name(new) for old, new in (renames or {}).items()}
-    in_force = {*label_set, *map(label_name, store.manifest().parameters["label_set"])}
+    label_set = [*given.label_set, *map(tidy, accept_labels)]
+    spelled = {tidy(old): tidy(new) for old, new in (renames or {}).items()}
+    in_force = {*label_set, *map(tidy, store.manifest().parameters["label_set"])}
     _check_renames(spelled, in_force)
     where = Path(returned)
     if not where.exists():

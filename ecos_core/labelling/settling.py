@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ecos_core.labelling.answers import Answer, Said, Status
 from ecos_core.labelling.handoff import Handoff
-from ecos_core.labelling.label_names import in_the_set, label_name
+from ecos_core.labelling.label_names import in_the_set
 from ecos_core.labelling.people import People, person
 
 
@@ -29,12 +29,12 @@ def settled(
     allowed = frozenset(label_set)
     for entry in entries:
         found = given.sample_of(entry.sample)
-        labels = [in_the_set(label_name(label), allowed) for label in entry.labels]
+        labels = [name for label in entry.labels if (name := in_the_set(label, allowed)) is not None]
         shown = given.suggested.get(found or "")
         carried = not entry.by_person and not confirmed and shown in labels
         if carried and shown is not None:
             labels.remove(shown)
-        status, label = _worth(entry, list(dict.fromkeys(filter(None, labels))), shown if carried else None)
+        status, label = _worth(entry, list(dict.fromkeys(labels)), shown if carried else None)
         who = [person(name) for name in entry.who if person(name)]
         if len(who) > 1:
             people.same(who)

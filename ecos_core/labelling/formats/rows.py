@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ecos_core.errors import InputError
 from ecos_core.labelling.answers import Said
 from ecos_core.labelling.label_names import labels_in
+from ecos_core.storage.csv_files import open_csv
 
 LABEL = "label"
 SAMPLE_COLUMNS = ("sample_id", "image", "file_name", "filename", "file_upload")
@@ -20,6 +23,19 @@ _STUDIO_COLUMNS = frozenset(
     (*TASK_COLUMNS, *SAMPLE_COLUMNS, "annotation_id", "id", "lead_time", "created_at", "updated_at", "cluster", "order",
      "attribution", "agreement", "sentiment", "history")
 )  # fmt: skip
+
+
+@contextmanager
+def open_table(where: Path) -> Iterator[csv.DictReader[str]]:
+    """A table of text with its columns in small letters. Raises InputError for a workbook, or as ``open_csv`` does."""
+    with where.open("rb") as file:
+        if file.read(4) == b"PK\x03\x04":
+            raise InputError(
+                f"{where}: a workbook, not a table of text; save it from the spreadsheet as CSV in UTF-8"
+            )
+    with open_csv(where) as rows:
+        rows.fieldnames = [name.casefold() for name in rows.fieldnames or []]
+        yield rows
 
 
 def label_column(where: Path, columns: Collection[str], control: str | None) -> str:

@@ -9,9 +9,8 @@ from pathlib import Path
 from ecos_core.labelling.answers import Said
 from ecos_core.labelling.formats.base import LabelFormat, Outgoing, Returned
 from ecos_core.labelling.formats.contact_sheet import write_contact_sheet
-from ecos_core.labelling.formats.rows import TASK_COLUMNS, label_column, said_in
+from ecos_core.labelling.formats.rows import TASK_COLUMNS, label_column, open_table, said_in
 from ecos_core.labelling.tasks import Task
-from ecos_core.labelling.texts import read_table
 
 
 def write(out: Outgoing) -> None:
@@ -47,9 +46,9 @@ def _write_table(where: Path, tasks: Sequence[Task]) -> list[int]:
 
 def read(returned: Returned) -> Iterator[Said]:
     """The rows of a filled-in table, of Label Studio's CSV and TSV exports too."""
-    columns, rows = read_table(returned.where)
-    label = label_column(returned.where, columns, returned.control)
-    yield from said_in(((f"line {number}", row) for number, row in rows), label, returned.given.sample_of)
+    with open_table(returned.where) as rows:
+        label = label_column(returned.where, rows.fieldnames or [], returned.control)
+        yield from said_in(((f"line {rows.line_num}", row) for row in rows), label, returned.given.sample_of)
 
 
 CSV = LabelFormat(
