@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ecos_cli.handoff_text import import_text, names, pairs, status_text
+from ecos_cli.handoff_studio import pull, push
+from ecos_cli.handoff_text import names, pairs, status_text, tell_import
 from ecos_cli.output import JsonOption, emit, progress_bar
-
-if TYPE_CHECKING:
-    from ecos_core.labelling import ImportReport
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -206,34 +204,8 @@ def import_(
     tell_import(report, batch, labels, review, as_json=as_json)
 
 
-def tell_import(report: ImportReport, batch: str, labels: str, review: str | None, *, as_json: bool) -> None:
-    """Tell the run that waits, write what is to be reviewed, and print what the import did."""
-    from ecos_cli.resume import resume_waiting
-    from ecos_core.labelling import write_review
-
-    to_review = write_review(batch, labels, review) if review else None
-    # Also when nothing is new but all is there: the server may have been down when the labels came.
-    news = report.new_answers or report.status.complete
-    resumed = resume_waiting(Path(batch)) if news else 0
-    result = {
-        "answers": report.new_answers,
-        "repeated": report.repeated,
-        "counts": report.counts,
-        "unknown_samples": report.unknown_samples,
-        "unknown_labels": list(report.unknown_labels),
-        "meant": report.meant,
-        "changed": report.changed,
-        "to_review": to_review,
-        "resumed_runs": resumed,
-        "labels": labels,
-        **asdict(report.status),
-    }
-    lines = [import_text(report)]
-    if resumed:
-        lines.append("the flow run that waits for these labels goes on")
-    if to_review is not None:
-        lines.append(f"{to_review:,} rows to review in {review}; take them back with --final")
-    emit(result, as_json=as_json, text="\n".join([*lines, status_text(report.status)]))
+app.command()(push)
+app.command()(pull)
 
 
 @app.command()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecos_cli.output import emit
 from ecos_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,6 +77,36 @@ def _remedy(report: ImportReport) -> str:
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {_IN_WORDS.get(name, name)}" for name, count in counts.items() if count)
+
+
+def tell_import(report: ImportReport, batch: str, labels: str, review: str | None, *, as_json: bool) -> None:
+    """Tell the run that waits, write what is to be reviewed, and print what the import did."""
+    from ecos_cli.resume import resume_waiting
+    from ecos_core.labelling import write_review
+
+    to_review = write_review(batch, labels, review) if review else None
+    # Also when nothing is new but all is there: the server may have been down when the labels came.
+    news = report.new_answers or report.status.complete
+    resumed = resume_waiting(Path(batch)) if news else 0
+    result = {
+        "answers": report.new_answers,
+        "repeated": report.repeated,
+        "counts": report.counts,
+        "unknown_samples": report.unknown_samples,
+        "unknown_labels": list(report.unknown_labels),
+        "meant": report.meant,
+        "changed": report.changed,
+        "to_review": to_review,
+        "resumed_runs": resumed,
+        "labels": labels,
+        **asdict(report.status),
+    }
+    lines = [import_text(report)]
+    if resumed:
+        lines.append("the flow run that waits for these labels goes on")
+    if to_review is not None:
+        lines.append(f"{to_review:,} rows to review in {review}; take them back with --final")
+    emit(result, as_json=as_json, text="\n".join([*lines, status_text(report.status)]))
 
 
 def names(text: str) -> list[str]:
