@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx
 
@@ -77,26 +78,23 @@ def push(
         )
     folder = given.folder.path.absolute()
     with _session(url, token) as server:
+        linked = not upload and not given.manifest.parameters["image_url"]
         project = pushed(handoff)
         if project is None or project.url != server.url:
-            config = (folder / CONFIG_FILE).read_text(encoding="utf-8")
-            made = server.ask(
-                "POST", "/api/projects", json={"title": title or folder.name, "label_config": config}
-            )
-            project = StudioProject(server.url, int(made["id"]))
-            (given.folder / PROJECT_NAME).write_bytes(json.dumps(asdict(project)).encode())
-        if not upload and not given.manifest.parameters["image_url"]:
+            project = _made(server, given.folder, title or folder.name, linked=linked)
+        elif linked:
             _link(server, project, folder)
         there = {given.sample_of(str(task["data"].get("sample_id"))) for task in _exported(server, project)}
         tasks = json.loads((folder / "tasks.json").read_bytes())
         missing = [task for task in tasks if task["data"]["sample_id"] not in there]
-        size = FILES_AT_ONCE if upload else TASKS_AT_ONCE
-        for start in range(0, len(missing), size):
-            part = missing[start : start + size]
-            if upload:
-                part = _with_uploads(server, project, folder, given, part)
-            server.ask("POST", f"/api/projects/{project.id}/import", json=part)
-            progress(Progress("pushing tasks", start + len(part), len(missing), "tasks"))
+        with _page_for_uploads(server, project, folder) if upload and missing else nullcontext():
+            size = FILES_AT_ONCE if upload else TASKS_AT_ONCE
+            for start in range(0, len(missing), size):
+                part = missing[start : start + size]
+                if upload:
+                    part = _with_uploads(server, project, folder, given, part)
+                server.ask("POST", f"/api/projects/{project.id}/import", json=part)
+                progress(Progress("pushing tasks", start + len(part), len(missing), "tasks"))
     return project, len(missing)
 
 
@@ -112,16 +110,46 @@ def pull(handoff: str | PathLike[str] | Location, token: str, *, url: str | None
             f"{Location.of(handoff)}: was not pushed to a Label Studio yet; run  ecos handoff push"
         )
     with _session(url or project.url, token) as server:
-        data = json.dumps(_exported(server, project), ensure_ascii=False).encode()
+        data = json.dumps(_with_mails(server, _exported(server, project)), ensure_ascii=False).encode()
     where = Location.of(handoff) / "returned" / f"label-studio-{sha256_hex(data)[:12]}.json"
     where.write_bytes(data)
     return where.path
+
+
+def _made(server: _Server, where: Location, title: str, *, linked: bool) -> StudioProject:
+    """A new project, noted in the hand-off's folder before any task is in it; none is left behind where the server may
+    not read the folder."""
+    config = (where.path / CONFIG_FILE).read_text(encoding="utf-8")
+    made = server.ask("POST", "/api/projects", json={"title": title, "label_config": config})
+    project = StudioProject(server.url, int(made["id"]))
+    try:
+        if linked:
+            _link(server, project, where.path.absolute())
+    except InputError:
+        server.ask("DELETE", f"/api/projects/{project.id}")
+        raise
+    (where / PROJECT_NAME).write_bytes(json.dumps(asdict(project)).encode())
+    return project
 
 
 def _exported(server: _Server, project: StudioProject) -> list[dict[str, Any]]:
     query = {"exportType": "JSON", "download_all_tasks": "true"}
     found = server.ask("GET", f"/api/projects/{project.id}/export", params=query)
     return found if isinstance(found, list) else []
+
+
+def _with_mails(server: _Server, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The annotators by mail address beside their number, where the server tells this token's owner."""
+    try:
+        users = {user["id"]: user["email"] for user in server.ask("GET", "/api/users") if user.get("email")}
+    except (RemoteError, TypeError, KeyError, AttributeError):
+        return tasks
+    for task in tasks:
+        for annotation in task.get("annotations") or []:
+            number = annotation.get("completed_by")
+            if isinstance(number, int) and number in users:
+                annotation["completed_by"] = {"id": number, "email": users[number]}
+    return tasks
 
 
 def _link(server: _Server, project: StudioProject, folder: Path) -> None:
@@ -140,6 +168,21 @@ def _link(server: _Server, project: StudioProject, folder: Path) -> None:
         ) from error
 
 
+@contextmanager
+def _page_for_uploads(server: _Server, project: StudioProject, folder: Path) -> Iterator[None]:
+    """Label Studio takes image files only while its page shows nothing but the image: the reasons come back after."""
+    whole = (folder / CONFIG_FILE).read_text(encoding="utf-8")
+    bare = ElementTree.fromstring(whole)
+    for text in bare.findall("Text"):
+        bare.remove(text)
+    place = f"/api/projects/{project.id}"
+    server.ask("PATCH", place, json={"label_config": ElementTree.tostring(bare, encoding="unicode")})
+    try:
+        yield
+    finally:
+        server.ask("PATCH", place, json={"label_config": whole})
+
+
 def _with_uploads(
     server: _Server, project: StudioProject, folder: Path, given: Handoff, tasks: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -147,7 +190,7 @@ def _with_uploads(
     images = {task.sample_id: folder / task.image for task in given.tasks}
     with ExitStack() as stack:
         files = [
-            ("file", (path.name, stack.enter_context(path.open("rb"))))
+            (path.name, (path.name, stack.enter_context(path.open("rb"))))
             for path in (images[task["data"]["sample_id"]] for task in tasks)
         ]
         sent = server.ask(
@@ -223,7 +266,7 @@ class _Server:
                 raise RemoteError(
                     f"{self.url}: {what}: {answer.status_code} {_said(answer)}", retryable=False
                 )
-            return answer.json()
+            return answer.json() if answer.content else None
         except ValueError as error:
             raise RemoteError(
                 f"{self.url}: answers, but not as Label Studio does; check --url", retryable=False

@@ -24,8 +24,8 @@ CONFIG_FILE = "label_config.xml"
 LOCAL_FILES = "/data/local-files/?d="
 # Keys for the labels in order; a label that is one character is its own key.
 KEYS = "1234567890qwertyuiopasdfghjklzxcvbnm"
-# The page scrolls past the picture to the choices on a low screen; so the picture never takes more than this of it.
-_IMAGE_HEIGHT = "60vh"
+# What choices and image may take of a screen's height together; many choices leave the image less.
+_IMAGE_HEIGHT, _IMAGE_BESIDE_MANY, _MANY = "60vh", "45vh", 20
 
 
 def label_config(label_set: Sequence[str], instructions: str = "") -> str:
@@ -41,7 +41,8 @@ def label_config(label_set: Sequence[str], instructions: str = "") -> str:
         choice = ElementTree.SubElement(choices, "Choice", value=label)
         if key:
             choice.set("hotkey", key)
-    ElementTree.SubElement(view, "Image", name=OBJECT, value="$image", zoom="true", maxHeight=_IMAGE_HEIGHT)
+    height = _IMAGE_BESIDE_MANY if len(label_set) > _MANY else _IMAGE_HEIGHT
+    ElementTree.SubElement(view, "Image", name=OBJECT, value="$image", zoom="true", maxHeight=height)
     ElementTree.SubElement(view, "Text", name="why", value="$why")
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode")
