@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ecos_cli.handoff_text import label_set, names, pairs, status_fields, status_text
+from ecos_cli.handoff_studio import pull, push
+from ecos_cli.handoff_text import names, pairs, status_text, tell_import
 from ecos_cli.output import JsonOption, emit, progress_bar
 
 app = typer.Typer(no_args_is_help=True)
@@ -56,6 +58,7 @@ def suggest(
     --labels labels.txt --epsilon 1 --out guesses
     """
     from ecos_core.config import ClientConfig, PrivacyConfig, validated
+    from ecos_core.labelling.label_set import named_label_set
     from ecos_core.lake.lake import Lake
     from ecos_core.stages.suggesting import Question
     from ecos_core.stages.suggesting import suggest as ask
@@ -73,7 +76,7 @@ def suggest(
             PrivacyConfig,
             "ecos handoff suggest",
         ),
-        Question(tuple(label_set(labels)), method, neighbours, first),  # type: ignore[arg-type]  # checked there
+        Question(named_label_set(labels), method, neighbours, first),  # type: ignore[arg-type]  # checked there
         out,
     ).summary
     privacy = found["privacy"]
@@ -94,12 +97,18 @@ def suggest(
 def export(
     selection: Annotated[str, typer.Argument(help="Folder of a selection, from `ecos sample`.")],
     lake: Annotated[str, typer.Option(help="The lake that the selection was made from.")],
-    out: Annotated[str, typer.Option(help="Folder to write; must be empty or absent.")],
+    out: Annotated[str, typer.Option(help="Folder to write; `{selection}` in it is the selection's name.")],
     labels: Annotated[
-        str, typer.Option(help="The label set: a text file, one label a line, or names with commas.")
-    ],
+        str | None,
+        typer.Option(
+            help="The label set: a text file, one label a line, or names with commas; default: the lake's own classes."
+        ),
+    ] = None,
     format: Annotated[
-        str, typer.Option(help="label-studio, coco, csv, parquet or image-folder.")
+        str,
+        typer.Option(
+            help="label-studio, cvat, coco, csv (with a page of pictures), parquet or image-folder."
+        ),
     ] = "label-studio",
     instructions: Annotated[str, typer.Option(help="What the labellers are told.")] = "",
     preannotations: Annotated[
@@ -123,33 +132,25 @@ def export(
     Example:  ecos handoff export selection --lake lake --out batch1 --labels "cat,dog"
     --annotators anna,ben --overlap 0.2
     """
-    from ecos_core.labelling import export_handoff
-    from ecos_core.labelling.export import NO_GUESSES
-    from ecos_core.labelling.preannotations import read_preannotations
-    from ecos_core.lake.lake import Lake
+    from ecos_core.config import HandOutConfig, validated
+    from ecos_core.labelling.label_set import named_label_set
+    from ecos_core.stages.handing_off import hand_out
 
+    asked = {
+        "lake": lake, "selection": selection, "out": out, "label_set": list(named_label_set(labels)) if labels else [],
+        "instructions": instructions, "format": format, "annotators": names(annotators),
+        "preannotations": preannotations, "overlap": overlap, "raters": raters, "image_url": image_url,
+    }  # fmt: skip
     with progress_bar(quiet=as_json) as progress:
-        report = export_handoff(
-            selection,
-            Lake.open(lake),
-            out,
-            format=format,  # type: ignore[arg-type]  # checked there, with the choices in the message
-            label_set=label_set(labels),
-            instructions=instructions,
-            preannotations=read_preannotations(preannotations) if preannotations else NO_GUESSES,
-            annotators=names(annotators),
-            overlap=overlap,
-            raters=raters,
-            image_url=image_url,
-            progress=progress,
-        )
-    guessed = f", {report.preannotated:,} with a first answer" if report.preannotated else ""
-    shared = "".join(f"\n  {name}: {count:,} tasks" for name, count in report.assigned.items())
+        given = hand_out(validated(asked, HandOutConfig, "ecos handoff export"), progress)
+    guessed = f", {given.preannotated:,} with a first answer" if given.preannotated else ""
+    shared = "".join(f"\n  {name}: {count:,} tasks" for name, count in given.assigned.items())
+    written = "as they were in" if given.kept else "written to"
     emit(
-        vars(report),
+        {**vars(given), "folder": given.handoff, "format": format},
         as_json=as_json,
-        text=f"{report.tasks:,} tasks in {report.groups:,} groups{guessed} written to {out}{shared}\n"
-        f"what to do with it: {out}/README.md",
+        text=f"{given.tasks:,} tasks in {given.groups:,} groups{guessed} {written} {given.handoff}{shared}\n"
+        f"what to do with it: {given.handoff}/README.md",
     )
 
 
@@ -161,8 +162,16 @@ def import_(
     format: Annotated[str | None, typer.Option(help="Of what came back; default: the hand-off's.")] = None,
     annotator: Annotated[str, typer.Option(help="Who labelled, where the file does not say.")] = "unnamed",
     name: Annotated[
-        list[str] | None, typer.Option(help="Label Studio's user: ID=NAME or EMAIL=NAME.")
+        list[str] | None,
+        typer.Option(help="Whom the files call by number or mail address: ID=NAME or EMAIL=NAME."),
     ] = None,
+    control: Annotated[
+        str | None, typer.Option(help="The question that holds the label, where the tool asked several.")
+    ] = None,
+    confirmed: Annotated[
+        bool,
+        typer.Option("--confirmed", help="A person looked at every first answer: unchanged ones count."),
+    ] = False,
     accept_label: Annotated[list[str] | None, typer.Option(help="A label to add to the set.")] = None,
     rename: Annotated[list[str] | None, typer.Option(help="OLD=NEW: count one label as another.")] = None,
     final: Annotated[
@@ -177,8 +186,7 @@ def import_(
 
     Example:  ecos handoff import batch1 export.json --labels labels --review review.csv
     """
-    from ecos_cli.resume import resume_waiting
-    from ecos_core.labelling import import_handoff, write_review
+    from ecos_core.labelling import import_handoff
 
     report = import_handoff(
         batch,
@@ -189,35 +197,15 @@ def import_(
         annotators=pairs(name, "--name"),
         accept_labels=accept_label or (),
         renames=pairs(rename, "--rename"),
+        control=control,
+        confirmed=confirmed,
         final=final,
     )
-    to_review = write_review(batch, labels, review) if review else None
-    # Also when nothing is new but all is there: the server may have been down when the labels came.
-    news = report.new_answers or report.status.complete
-    resumed = resume_waiting(Path(str(batch))) if news else 0
-    result = {
-        "answers": report.new_answers,
-        "repeated": report.repeated,
-        "unknown_samples": report.unknown_samples,
-        "unknown_labels": list(report.unknown_labels),
-        "to_review": to_review,
-        "resumed_runs": resumed,
-        "labels": labels,
-        **status_fields(report.status),
-    }
-    lines = [
-        f"{report.new_answers:,} answers added" if not report.repeated else "imported before: nothing added"
-    ]
-    if resumed:
-        lines.append("the flow run that waits for these labels goes on")
-    if report.unknown_samples:
-        lines.append(f"{report.unknown_samples:,} samples are not of this hand-off: kept, not counted")
-    if report.unknown_labels:
-        listed = ", ".join(report.unknown_labels)
-        lines.append(f"outside the label set: {listed} (count them with --accept-label or --rename)")
-    if to_review is not None:
-        lines.append(f"{to_review:,} rows to review in {review}; take them back with --final")
-    emit(result, as_json=as_json, text="\n".join([*lines, status_text(report.status)]))
+    tell_import(report, batch, labels, review, as_json=as_json)
+
+
+app.command()(push)
+app.command()(pull)
 
 
 @app.command()
@@ -233,7 +221,7 @@ def status(
     from ecos_core.labelling import handoff_status
 
     found = handoff_status(batch, labels)
-    emit(status_fields(found), as_json=as_json, text=status_text(found))
+    emit(asdict(found), as_json=as_json, text=status_text(found))
 
 
 @app.command()

@@ -215,8 +215,8 @@ class TrainingRun(Settings):
         return self
 
 
-class HandOffConfig(Settings):
-    """Give a selection to labellers and wait for their labels."""
+class HandOutConfig(Settings):
+    """What labellers are given."""
 
     lake: str = Field(title="Lake", min_length=1)
     selection: str = Field(title="Selection folder", min_length=1)
@@ -225,12 +225,11 @@ class HandOffConfig(Settings):
         description="What the labellers get; `{selection}` in it is the selection's name: one folder for each.",
         min_length=1,
     )
-    labels: str = Field(
-        title="Labels folder", description="Where `ecos handoff import` puts them.", min_length=1
+    label_set: list[str] = Field(
+        default_factory=list, title="Label set", description="Empty: the classes of the lake's own labels."
     )
-    label_set: list[str] = Field(title="Label set", min_length=2)
     instructions: str = Field("", title="Instructions", description="Shown to the labellers.")
-    format: Literal["label-studio", "coco", "csv", "parquet", "image-folder"] = Field(
+    format: Literal["label-studio", "coco", "cvat", "csv", "parquet", "image-folder"] = Field(
         "label-studio", title="Format"
     )
     annotators: list[str] = Field(
@@ -243,6 +242,18 @@ class HandOffConfig(Settings):
     )
     overlap: float = Field(
         0.0, title="Overlap", description="Share labelled by several, for agreement.", ge=0, le=1
+    )
+    raters: int = Field(2, title="Raters", description="How many annotators get a shared image.", ge=2)
+    image_url: str | None = Field(
+        None, title="Image address", description="Where Label Studio loads images from, if not locally."
+    )
+
+
+class HandOffConfig(HandOutConfig):
+    """Give a selection to labellers and wait for their labels."""
+
+    labels: str = Field(
+        title="Labels folder", description="Where `ecos handoff import` puts them.", min_length=1
     )
     wait_days: float = Field(30, title="Wait at most (days)", gt=0, le=365)
     then_train: TrainingRun | None = Field(

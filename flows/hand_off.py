@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +10,11 @@ from prefect import flow, runtime
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.flow_runs import suspend_flow_run
+from prefect.settings import PREFECT_API_URL
 
 from ecos_core.config import HandOffConfig
-from tasks.hand_off import hand_out, labels_so_far, named_in_full
+from ecos_core.stages.handing_off import Waiting, named_in_full, note_waiting
+from tasks.hand_off import hand_out, labels_so_far
 
 SECONDS_A_DAY = 86_400
 TRAINING = "train-downstream/on-labels"
@@ -27,20 +30,27 @@ def hand_off(config: HandOffConfig) -> dict[str, Any]:
     config = settled(config)
     given = hand_out(config)
     status = labels_so_far(config)
-    if not status["complete"] and runtime.deployment.id:
+    if not status.complete and runtime.deployment.id:
+        note_waiting(given.handoff, Waiting(str(runtime.flow_run.id), PREFECT_API_URL.value()))
         # The key counts the answers: resumed without a new one, by hand, the run goes on with what is there.
-        suspend_flow_run(timeout=int(config.wait_days * SECONDS_A_DAY), key=f"answers-{status['answers']}")
-    if config.then_train is not None and status["labelled"]:
+        suspend_flow_run(timeout=int(config.wait_days * SECONDS_A_DAY), key=f"answers-{status.answers}")
+    note_waiting(given.handoff, None)
+    if config.then_train is not None and status.labelled:
         training = config.then_train.model_copy(
-            update={"labels": config.labels, "selection": given["selection"]}
+            update={"labels": config.labels, "selection": given.selection}
         )
         run_deployment(
             TRAINING,
             parameters={"config": training.model_dump(mode="json")},
             timeout=0,
-            idempotency_key=f"{runtime.flow_run.id}-{status['answers']}",
+            idempotency_key=f"{runtime.flow_run.id}-{status.answers}",
         )
-    return {**given, **status, "labels": config.labels}
+    return {
+        "handoff": given.handoff,
+        "selection": given.selection,
+        **asdict(status),
+        "labels": config.labels,
+    }
 
 
 def settled(config: HandOffConfig) -> HandOffConfig:

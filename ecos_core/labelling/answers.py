@@ -1,4 +1,4 @@
-"""What comes back from labellers, whatever tool they used."""
+"""What comes back from labellers: first as their tool's file says it, then held against the hand-off."""
 
 from __future__ import annotations
 
@@ -13,12 +13,34 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
     EMPTY = "empty"
     SEVERAL = "several labels"
+    SUGGESTED = "unchanged first answer"
+    UNREADABLE = "unreadable entry"
     UNKNOWN = "unknown sample"
 
 
 @dataclass(frozen=True)
+class Said:
+    """One entry of a returned file, in the tool's own words.
+
+    ``sample``: an id, a file name, a path or an address; ``who``: every name the file has for the person (id, mail,
+    name), none where it has none; ``by_person``: False where the file cannot tell a person's label from a first answer
+    that was only carried through; ``created_at``: ISO 8601, or None where the tool does not say; ``trouble``: why the
+    entry cannot be read.
+    """
+
+    sample: str
+    labels: tuple[str, ...] = ()
+    who: tuple[str, ...] = ()
+    by_person: bool = True
+    skipped: bool = False
+    created_at: str | None = None
+    reference: str | None = None
+    trouble: str | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
-    """One annotator's answer to one task. ``created_at`` is ISO 8601, or None where the tool does not say."""
+    """One annotator's answer to one task of a hand-off. Several labels are kept, joined by ``|``, but do not count."""
 
     sample_id: str
     label: str | None
@@ -26,17 +48,3 @@ class Answer:
     status: Status = Status.LABELLED
     created_at: str | None = None
     reference: str | None = None
-
-    @classmethod
-    def of_labels(
-        cls,
-        sample_id: str,
-        labels: list[str],
-        annotator: str,
-        created_at: str | None = None,
-        reference: str | None = None,
-    ) -> Answer:
-        """An answer with none, one or several labels; several are kept, joined by ``|``, but do not count."""
-        found = [label for label in dict.fromkeys(labels) if label]
-        status = (Status.EMPTY, Status.LABELLED)[len(found)] if len(found) < 2 else Status.SEVERAL
-        return cls(sample_id, "|".join(found) or None, annotator, status, created_at, reference)

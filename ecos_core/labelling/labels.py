@@ -15,8 +15,10 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from ecos_core.errors import InputError
-from ecos_core.labelling.answers import Answer, Status
+from ecos_core.labelling.answers import Answer
+from ecos_core.labelling.people import People
 from ecos_core.labelling.resolution import Event, Resolution, resolve
+from ecos_core.names import tidy
 from ecos_core.storage import Location, Manifest, read_manifest, read_shard, write_manifest, write_shard
 
 if TYPE_CHECKING:
@@ -50,10 +52,21 @@ class LabelStore:
         return read_manifest(self.location, KIND)
 
     def events(self) -> Iterator[Event]:
-        """All answers, oldest import first."""
-        for shard in self.manifest().shards:
+        """All answers, oldest import first, each person under one name."""
+        manifest = self.manifest()
+        known: dict[str, People] = {}
+        records = manifest.summary["imports"]
+        for number, (shard, record) in enumerate(zip(manifest.shards, records, strict=True)):
+            handoff = record.get("handoff", "")
+            if handoff not in known:
+                known[handoff] = _people(manifest, handoff)
             for row in read_shard(self.location / "imports", shard).to_pylist():
-                yield Event(**row)
+                name = known[handoff].name(row["annotator"])
+                yield Event(**row | {"annotator": name, "imported": number})
+
+    def people(self, handoff: str) -> People:
+        """The annotators of the hand-off with this digest, as far as imports have told."""
+        return _people(self.manifest(), handoff)
 
     def append(
         self,
@@ -62,9 +75,9 @@ class LabelStore:
         file_digest: str,
         source: str,
         handoff: str,
-        known: frozenset[str],
         label_set: Sequence[str],
         renames: Mapping[str, str],
+        people: People | None = None,
         final: bool = False,
         now: datetime | None = None,
     ) -> bool:
@@ -74,9 +87,9 @@ class LabelStore:
             file_digest: sha256 of what was returned: the same file again adds no rows.
             source: recorded with each label.
             handoff: digest of the hand-off's manifest.
-            known: its sample ids; an answer to another one is kept under the status ``unknown sample``.
             label_set, renames: labels that count from now on, and old name -> new name; both add to those in
                 force.
+            people: what is known of the hand-off's annotators now.
             final: these answers override all votes.
             now: the time of answers that carry none.
 
@@ -89,21 +102,26 @@ class LabelStore:
             shards = list(before.shards)
             if new:
                 when = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
-                table = _event_table(answers, source, known, when, final)
+                table = _event_table(answers, source, when, final)
                 shard = write_shard(self.location / "imports", f"{file_digest}.parquet", table)
                 shards.append(shard)
-                imports.append({"sha256": file_digest, "source": source, "rows": table.num_rows})
-            self._publish(before, handoff, shards, imports, label_set, renames)
+                imports.append(
+                    {"sha256": file_digest, "source": source, "rows": table.num_rows, "handoff": handoff}
+                )
+            self._publish(before, handoff, shards, imports, label_set, renames, people)
         return new
 
     def _publish(
         self, before: Manifest, handoff: str, shards: list[Any], imports: list[Any],
-        label_set: Sequence[str], renames: Mapping[str, str],
+        label_set: Sequence[str], renames: Mapping[str, str], people: People | None,
     ) -> None:  # fmt: skip
-        parameters = {
+        parameters: dict[str, Any] = {
             "label_set": list(dict.fromkeys([*before.parameters["label_set"], *label_set])),
             "renames": {**before.parameters["renames"], **renames},
+            "people": dict(before.parameters.get("people", {})),
         }
+        if people is not None:
+            parameters["people"][handoff] = {"links": people.links, "spelled": people.spelled}
         after = Manifest(
             kind=KIND,
             inputs=before.inputs | {f"handoff {handoff[:12]}": handoff},
@@ -117,7 +135,8 @@ class LabelStore:
     def resolve(self) -> Resolution:
         """The labels that follow from all answers, and what is to be reviewed."""
         parameters = self.manifest().parameters
-        return resolve(self.events(), frozenset(parameters["label_set"]), parameters["renames"])
+        renames = {tidy(old): tidy(new) for old, new in parameters["renames"].items()}
+        return resolve(self.events(), frozenset(map(tidy, parameters["label_set"])), renames)
 
     def _write_resolved(self) -> None:
         import pyarrow as pa
@@ -149,9 +168,12 @@ class LabelStore:
             ) from error
 
 
-def _event_table(
-    answers: Iterable[Answer], source: str, known: frozenset[str], now: str, final: bool
-) -> pa.Table:
+def _people(manifest: Manifest, handoff: str) -> People:
+    held = manifest.parameters.get("people", {}).get(handoff, {})
+    return People(held.get("links"), held.get("spelled", ()))
+
+
+def _event_table(answers: Iterable[Answer], source: str, now: str, final: bool) -> pa.Table:
     import pyarrow as pa
 
     rows = [
@@ -161,7 +183,7 @@ def _event_table(
             "annotator": answer.annotator,
             "source": source,
             "created_at": _utc(answer.created_at) or now,
-            "status": str(answer.status if answer.sample_id in known else Status.UNKNOWN),
+            "status": str(answer.status),
             "reference": answer.reference,
             "final": final,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ecos_core.errors import InputError
+from ecos_core.labelling.formats.rows import open_table
+from ecos_core.labelling.label_names import labels_in
 from ecos_core.labelling.tasks import Preannotation
 from ecos_core.storage import Location, read_manifest, sha256_hex
 from ecos_core.storage.parquet import open_parquet
@@ -48,25 +49,44 @@ def read_preannotations(path: str | PathLike[str]) -> Guesses:
     return Guesses(_by_sample(where), f"a model's guesses ({where.name})", sha256_hex(where.read_bytes()))
 
 
+def preannotations_digest(path: str | None) -> str | None:
+    """What ``Guesses.digest`` of this file or folder would be; None for no path, ``gone`` where nothing is there."""
+    if path is None:
+        return None
+    where = Path(path)
+    if not where.exists():
+        return "gone"
+    return (
+        read_manifest(Location.of(where), SUGGESTIONS).digest
+        if where.is_dir()
+        else sha256_hex(where.read_bytes())
+    )
+
+
 def _by_sample(where: Path) -> dict[str, Preannotation]:
     guesses: dict[str, Preannotation] = {}
     for row in _rows(where):
         if not {"sample_id", "label"} <= row.keys():
             raise InputError(f"{where}: columns sample_id and label are needed")
-        if row["sample_id"] in guesses:
-            raise InputError(f"{where}: sample {row['sample_id']} stands there twice")
-        if row["label"] not in (None, ""):
+        sample_id = str(row["sample_id"]).strip().casefold()
+        if sample_id in guesses:
+            raise InputError(f"{where}: sample {sample_id} stands there twice")
+        labels = labels_in(row["label"])
+        if len(labels) > 1:
+            raise InputError(f"{where}: sample {sample_id} has several labels; a first answer is one")
+        if labels:
             model = str(row.get("model") or where.stem)
-            guesses[row["sample_id"]] = Preannotation(str(row["label"]), _score(row, where), model)
+            guesses[sample_id] = Preannotation(labels[0], _score(row, where), model)
     return guesses
 
 
 def _score(row: Mapping[str, Any], where: Path) -> float | None:
     text = row.get("score")
-    if text in (None, ""):
+    if text in (None, "") or text != text:
         return None
     try:
-        score = float(text)
+        # A spreadsheet in many countries writes 0,5.
+        score = float(text.replace(",", ".") if isinstance(text, str) else text)
     except ValueError:
         score = math.nan
     if not 0 <= score <= 1:
@@ -75,9 +95,9 @@ def _score(row: Mapping[str, Any], where: Path) -> float | None:
 
 
 def _rows(where: Path) -> Iterator[Mapping[str, Any]]:
-    if where.suffix == ".csv":
-        with where.open(encoding="utf-8-sig", newline="") as file:
-            yield from csv.DictReader(file)
+    if where.suffix.casefold() in (".csv", ".tsv", ".txt"):
+        with open_table(where) as rows:
+            yield from (row for row in rows if any(row.values()))
         return
     import pyarrow as pa
 

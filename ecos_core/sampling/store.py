@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecos_core.errors import IntegrityError
+from ecos_core.errors import InputError, IntegrityError
 from ecos_core.sampling.selection import Omitted, Selection
 from ecos_core.storage import Location, Manifest, read_manifest, read_shard, write_manifest, write_shard
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KIND = "selection"
 TABLES = ("selection", "omitted_clusters", "omitted_samples", "clusters")
@@ -40,6 +43,22 @@ def write_selection(
         kind=KIND, inputs=dict(inputs), parameters=dict(parameters), shards=shards, summary=summary
     )
     return write_manifest(where, manifest)
+
+
+def read_picks(folder: str | os.PathLike[str] | Location) -> tuple[pa.Table, Manifest]:
+    """The table of the picks alone, in the order picked. Raises InputError where there is no selection, or none that
+    lists its picks, or one that lists a sample twice."""
+    where = Location.of(folder)
+    manifest = read_manifest(where, KIND)
+    records = [record for record in manifest.shards if record.name == "selection.parquet"]
+    if not records:
+        raise InputError(
+            f"{where}: the selection's manifest lists no selection.parquet; make the selection again"
+        )
+    picks = read_shard(where, records[0]).sort_by("order")
+    if len(picks["sample_id"].unique()) < picks.num_rows:
+        raise InputError(f"{where}: the selection lists a sample twice; make the selection again")
+    return picks, manifest
 
 
 def read_selection(folder: str | os.PathLike[str] | Location) -> tuple[Selection, Manifest]:

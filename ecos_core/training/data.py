@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
+from ecos_core.labelling.votes import majority
 from ecos_core.lake.lookup import image_rows
 from ecos_core.lake.modality import IMAGE, TABLE, Modality
-from ecos_core.storage import Location, Manifest, canonical_json, read_manifest, read_shard, sha256_hex
+from ecos_core.sampling.store import read_picks as read_table_of_picks
+from ecos_core.storage import Location, Manifest, canonical_json, sha256_hex
 from ecos_core.storage.parquet import open_parquet
 
 if TYPE_CHECKING:
@@ -49,9 +51,7 @@ def read_picks(selection: Location, budget: int | None = None) -> Picks:
     """The first ``budget`` picks (default: all). Raises InputError when there is no selection or it has
     fewer.
     """
-    manifest = read_manifest(selection, "selection")
-    (record,) = [shard for shard in manifest.shards if shard.name == "selection.parquet"]
-    table = read_shard(selection, record, ["sample_id", "order"]).sort_by("order")
+    table, manifest = read_table_of_picks(selection)
     picked: list[str] = table["sample_id"].to_pylist()
     if not picked:
         raise InputError(f"{selection}: the selection is empty; sample again with a budget of 1 or more")
@@ -63,8 +63,7 @@ def read_picks(selection: Location, budget: int | None = None) -> Picks:
 
 
 def read_labels(folder: Location) -> dict[str, str]:
-    """One label for each sample of a labels folder: what most annotators said, of equals the
-    alphabetically first.
+    """One label for each sample of a labels folder: what most annotators said; a tie is no label.
 
     Raises InputError when there is no ``labels.parquet`` or it lacks a column.
     """
@@ -84,10 +83,8 @@ def read_labels(folder: Location) -> dict[str, str]:
     for sample_id, label in zip(table["sample_id"].to_pylist(), table["label"].to_pylist(), strict=True):
         if label is not None:
             votes[sample_id][label] += 1
-    return {
-        sample_id: min(counter, key=lambda name: (-counter[name], name))
-        for sample_id, counter in votes.items()
-    }
+    found = {sample_id: majority(count) for sample_id, count in votes.items()}
+    return {sample_id: label for sample_id, label in found.items() if label is not None}
 
 
 def labelled_images(

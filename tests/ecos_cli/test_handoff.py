@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,9 +25,14 @@ LABELS = "dark,light"
 IMAGES = 40
 
 
-def ecos(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def ecos(
+    *arguments: str | Path, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ecos_cli.main", "handoff", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    env = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | (
+        environment or {}
+    )
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +110,55 @@ def test_labels_are_checked_against_the_lakes_features(place: Path, tmp_path: Pa
     assert review.read_text().startswith("sample_id,image,why,votes,suggested,label,annotator")
 
 
+def test_a_run_that_waits_and_hears_nothing_is_named(place: Path, tmp_path: Path) -> None:
+    """Without Prefect's address the import says which run waits and what to set."""
+    from ecos_core.stages.handing_off import Waiting, note_waiting
+
+    batch, labels = tmp_path / "batch", tmp_path / "labels"
+    ecos("export", place / "selection", "--lake", place / "lake", "--out", batch, "--format", "csv")
+    note_waiting(str(batch), Waiting("5bd1-run", "http://127.0.0.1:4299/api"))
+    truth = json.loads((place / "truth.json").read_text())
+    (tmp_path / "1.csv").write_text(
+        "sample_id,label\n" + "".join(f"{id},{truth[id]}\n" for id in list(truth)[:5])
+    )
+    out = ecos(
+        "import", batch, tmp_path / "1.csv", "--labels", labels, environment={"PREFECT_HOME": str(tmp_path)}
+    )
+    assert out.returncode == 0
+    assert "5 of 40 labelled" in out.stdout, "the lake's own classes are the label set"
+    [line] = out.stderr.strip().splitlines()
+    assert "flow run 5bd1-run waits" in line
+    assert "export PREFECT_API_URL=http://127.0.0.1:4299/api" in line
+
+
+def test_what_does_not_count_is_told(place: Path, tmp_path: Path) -> None:
+    batch, labels = tmp_path / "batch", tmp_path / "labels"
+    guesses = tmp_path / "guesses.csv"
+    ids = sorted(json.loads((place / "truth.json").read_text()))
+    guesses.write_text("sample_id;label;score\n" + "".join(f"{id};dark;0,5\n" for id in ids))
+    ecos("export", place / "selection", "--lake", place / "lake", "--out", batch, "--labels", LABELS,
+         "--format", "coco", "--preannotations", guesses)  # fmt: skip
+    out = ecos("import", batch, batch / "tasks.json", "--labels", labels)
+    assert "not counted: 40 with an unchanged first answer" in out.stdout
+    assert "0 of 40 labelled, 40 open\nopen: 40 with an unchanged first answer" in out.stdout
+    rows = [(ids[0], "Dark"), (ids[1], ""), (ids[2], "dark"), (ids[2], "light"), ("f" * 64, "dark")]
+    (tmp_path / "x.csv").write_text("sample_id,label\n" + "".join(f"{id},{label}\n" for id, label in rows))
+    out = ecos("import", batch, tmp_path / "x.csv", "--labels", labels, "--review", tmp_path / "review.csv")
+    assert "1 empty, 1 unknown sample" in out.stdout
+    assert (
+        "outside the label set: Dark (dark?) (count them with --rename 'Dark=dark' or --accept-label)"
+        in out.stdout
+    )
+    assert "1 in conflict, 1 of them because somebody gave two labels at once" in out.stdout
+    out = ecos("import", batch, batch / "tasks.json", "--labels", labels, "--confirmed")
+    assert "40 of 40 labelled" in out.stdout, "the same person's later word settles it"
+    assert "every label is 'dark'" in out.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["push", "nowhere", "--url", "http://127.0.0.1:1", "--token-file", "nowhere"], "no such file"),
         (["status", "nowhere", "--labels", "labels"], "no finished handoff"),
         (["import", "nowhere", "x.json", "--labels", "labels"], "no finished handoff"),
         (["export", "nowhere", "--lake", "nowhere", "--out", "x", "--labels", "a,b"], "no lake here"),
@@ -121,6 +173,6 @@ def test_mistakes_are_one_line_and_exit_2(arguments: list[str], said: str) -> No
 
 
 def test_help_shows_an_example() -> None:
-    for command in ("export", "import", "status", "check"):
+    for command in ("export", "import", "status", "check", "push", "pull"):
         words = " ".join(ecos(command, "--help").stdout.split())
         assert f"Example: ecos handoff {command}" in words

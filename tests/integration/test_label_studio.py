@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from ecos_cli.local_services import free_port, running
+from ecos_core.errors import InputError, RemoteError
 from ecos_core.labelling import Preannotation, export_handoff, import_handoff
 from ecos_core.labelling.preannotations import Guesses
+from ecos_core.labelling.studio_server import pull, push, pushed
 from ecos_core.lake.ingest import ingest
 from ecos_core.lake.lake import Lake
 from ecos_core.lake.sources import open_source
@@ -142,6 +145,57 @@ def test_the_same_ids_come_back(
     annotate(studio, known[skipped], truth[skipped])
     returned.write_bytes(ask(studio, "GET", query).content)
     assert import_handoff(folder, returned, tmp_path / "labels").status.complete
+
+
+def test_push_and_pull(studio: httpx.Client, batch: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    """Pushed twice nothing doubles; a click for all first answers is nobody's label; a person's own are."""
+    folder, truth = tmp_path / "batch", batch[1]
+    shutil.copytree(batch[0], folder)
+    url = str(studio.base_url).rstrip("/")
+    with pytest.raises(InputError, match=r"may not read this folder.*--upload"):
+        push(folder, url, TOKEN)
+    assert pushed(folder) is None
+    project, added = push(folder, url, TOKEN, title="digits by hand", upload=True)
+    assert added == 20
+    assert push(folder, url, TOKEN, upload=True) == (project, 0)
+    asked = ask(studio, "GET", f"/api/projects/{project.id}").json()
+    assert (asked["title"], asked["task_number"]) == ("digits by hand", 20)
+    assert 'value="$why"' in asked["label_config"]
+    known = {}
+    for task in ask(studio, "GET", f"/api/tasks?project={project.id}&page_size=100").json()["tasks"]:
+        known[task["data"]["sample_id"]] = task["id"]
+        assert ask(studio, "GET", task["data"]["image"]).content in {
+            path.read_bytes() for path in (folder / "images").glob(f"{task['data']['sample_id']}.*")
+        }
+    assert import_handoff(folder, pull(folder, TOKEN), tmp_path / "labels").counts == {"empty": 20}
+    everything = f"/api/dm/actions?id=predictions_to_annotations&project={project.id}"
+    ask(studio, "POST", everything, json={"selectedItems": {"all": True, "excluded": []}})
+    guessed = [
+        task["data"]["sample_id"]
+        for task in json.loads((folder / "tasks.json").read_text())
+        if "predictions" in task
+    ]
+    report = import_handoff(folder, pull(folder, TOKEN), tmp_path / "labels")
+    assert report.counts == {"unchanged first answer": len(guessed), "empty": 20 - len(guessed)}
+    for id, number in known.items():
+        annotate(studio, number, truth[id])
+    report = import_handoff(folder, pull(folder, TOKEN), tmp_path / "labels")
+    assert report.status.complete
+    stored = pq.read_table(tmp_path / "labels" / "labels.parquet").to_pylist()
+    assert {row["sample_id"]: row["label"] for row in stored} == truth
+    assert {row["annotator"] for row in stored} == {"anna@example.org"}
+
+
+def test_servers_that_refuse_are_one_line(studio: httpx.Client, batch: tuple[Path, dict[str, str]]) -> None:
+    url = str(studio.base_url).rstrip("/")
+    with pytest.raises(RemoteError, match="refuses the token"):
+        push(batch[0], url, "wrong")
+    with pytest.raises(RemoteError, match="does not answer"):
+        push(batch[0], "http://127.0.0.1:9", TOKEN)
+    with pytest.raises(InputError, match="not an address"):
+        push(batch[0], "studio", TOKEN)
+    with pytest.raises(InputError, match="was not pushed"):
+        pull(batch[0], TOKEN)
 
 
 def annotate(studio: httpx.Client, task: int, label: str | None) -> None:

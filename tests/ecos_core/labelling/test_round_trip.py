@@ -9,6 +9,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,6 +124,13 @@ def _answer_all(batch: Path, format: str, truth: dict[str, str], scratch: Path) 
             coco["annotations"].append({"id": 1, "image_id": image["id"], "category_id": label})
         (scratch / "done.json").write_text(json.dumps(coco))
         return scratch / "done.json"
+    if format == "cvat":
+        annotations = ElementTree.parse(batch / "annotations.xml")
+        for image in annotations.iter("image"):
+            sample_id = Path(image.attrib["name"]).stem
+            ElementTree.SubElement(image, "tag", label=truth[sample_id], source="manual")
+        annotations.write(scratch / "annotations.xml")
+        return scratch / "annotations.xml"
     images = batch / "images"
     for path in list((images / "_unlabelled").iterdir()):
         (images / truth[path.stem]).mkdir(exist_ok=True)
