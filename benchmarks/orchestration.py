@@ -86,41 +86,38 @@ def _tasks(
 ) -> dict[str, float]:
     from prefect import flow, task
 
-    from ecos_core.config import ClientConfig, IndexConfig, PrivacyConfig
+    from ecos_core.clustering.clustering import Clustering
+    from ecos_core.config import ClientConfig, IndexConfig, SampleConfig
     from ecos_core.features.feature_set import FeatureSet
     from ecos_core.lake.lake import Lake
-    from ecos_core.sampling import SamplerConfig
     from ecos_core.stages.indexing import cluster
     from tasks.progress import PrefectProgress, send_what_is_left
-    from tasks.sampling import select_subset
+    from tasks.sampling import open_sampling, select_subset
     from tasks.scoring import score_with_client
+    from tasks.timing import core_seconds, core_work
 
     config = IndexConfig(lake=location, clusters=clusters, sources=[])
     client = ClientConfig(url=address, token_file=str(token))
+    wanted = SampleConfig(lake=location, out=str(out), budget=budget, seed=1, client=client)
 
     @task(name="cluster")
-    def cluster_features() -> dict[str, Any]:
-        began = time.perf_counter()
-        features = FeatureSet.open(Lake.open(location), FINGERPRINT)
-        made = cluster(location, features, config, progress=PrefectProgress())
-        return {"clustering": made.id, "seconds": time.perf_counter() - began}
+    def cluster_features() -> Clustering:
+        with core_work():
+            features = FeatureSet.open(Lake.open(location), FINGERPRINT)
+            return cluster(config, features, progress=PrefectProgress()).clustering
 
     @flow(name="profile", persist_result=False)
     def profile() -> dict[str, float]:
-        clustered = cluster_features()
-        scored = score_with_client(location, clustered["clustering"], client, PrivacyConfig())
-        selected = select_subset(
-            location,
-            clustered["clustering"],
-            str(out),
-            budget=budget,
-            sampler="ecos",
-            config=SamplerConfig(),
-            seed=1,
-            scores=scored["scores"],
-        )
-        done = {"cluster": clustered, "score": scored, "select": selected}
-        return {stage: result["seconds"] for stage, result in done.items()}
+        marks = [core_seconds()]
+        cluster_features()
+        marks.append(core_seconds())
+        selecting = open_sampling(wanted)
+        scores = score_with_client(selecting, client, wanted.privacy, selecting.lake.folder("scores"))
+        marks.append(core_seconds())
+        select_subset(selecting, scores)
+        marks.append(core_seconds())
+        names = ("cluster", "score", "select")
+        return {name: end - start for name, start, end in zip(names, marks, marks[1:], strict=False)}
 
     stages: dict[str, float] = profile()
     send_what_is_left()

@@ -164,6 +164,7 @@ def measure(collection: Collection, grid: Grid, job: Job, folder: Path, home: Pa
     with serving(client) as url:
         asked = ClientConfig(name=job.client, url=url, token_file=str(client / "token"))
         scored = request_scores(clustering, asked, privacy, lake.folder("scores"))
+    account = scored.account
     test = collection.write(parts["test"], folder / "test")
     cells = []
     for sampler in grid.samplers:
@@ -173,9 +174,7 @@ def measure(collection: Collection, grid: Grid, job: Job, folder: Path, home: Pa
                 Cell(job.pool, job.client, job.seed, sampler, len(parts["client"]), None, None, (accuracy,))
             )
             continue
-        epsilon, sigma = (
-            (scored.privacy["epsilon"], scored.privacy["sigma"]) if sampler == "ecos" else (0.0, None)
-        )
+        epsilon, sigma = (account.epsilon, account.sigma) if account and sampler == "ecos" else (0.0, None)
         budgets = [clustering.rows] if sampler == "whole_lake" else grid.budgets
         for budget, accuracy in trained(
             lake, clustering, sampler, scored.folder, budgets, test, grid, job, folder
@@ -274,7 +273,7 @@ def trained(
 ) -> Iterator[tuple[int, float]]:
     """(budget, accuracy) of probes on the prefixes of one selection."""
     from ecos_core.sampling.config import SamplerConfig
-    from ecos_core.stages.selecting import Choice, select
+    from ecos_core.stages.selecting import Choice, Selecting
     from ecos_core.training.config import TrainConfig
     from ecos_core.training.train import train_selection
 
@@ -282,7 +281,7 @@ def trained(
     usable = [budget for budget in budgets if budget <= clustering.rows]
     choice = Choice(max(usable), name, SamplerConfig(allow_fewer=True), job.seed)
     where = Location.of(folder / "selections" / sampler)
-    selection = select(lake, clustering, choice, scores if sampler == "ecos" else None, where)
+    selection = Selecting(lake, clustering, choice, where).select(scores if sampler == "ecos" else None)
     for budget in usable:
         config = TrainConfig(budget=budget, seeds=(job.seed,), c=grid.c)
         result = train_selection(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 import typer
@@ -27,11 +28,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+COMPLETION = ("install_completion", "show_completion")
+
+
 class LazyGroup(TyperGroup):
     """A group that knows its commands' names and help without importing them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from ecos_core.settings import near
+
+            ctx.fail(f"no such command '{args[0]}'{near(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
@@ -39,7 +50,7 @@ class LazyGroup(TyperGroup):
         module = importlib.import_module(COMMANDS[cmd_name][0])
         command: Any = typer.main.get_command(module.app)
         command.name = cmd_name
-        return command
+        return plain(command)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         width = max(map(len, COMMANDS)) + 2
@@ -53,13 +64,23 @@ class LazyGroup(TyperGroup):
             *(f"  {name:<{width}}{summary}" for name, (_, summary) in COMMANDS.items()),
             "",
             "Options:",
-            "  --version  Print the version.",
-            "  --help     Print this page; `ecos COMMAND --help` prints a command's, with an example.",
+            "  --version             Print the version.",
+            "  --install-completion  Complete commands and options in this shell; --show-completion prints how.",
+            "  --help                Print this page; `ecos COMMAND --help` prints a command's, with an example.",
         ]
         typer.echo("\n".join(lines))
 
 
-app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+def plain(command: Any) -> Any:
+    """A command whose help is plain text, a line an option; completion is installed at the top alone."""
+    command.rich_markup_mode = None
+    command.params = [one for one in command.params if one.name not in COMPLETION]
+    for inner in getattr(command, "commands", {}).values():
+        plain(inner)
+    return command
+
+
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -76,7 +97,7 @@ def main() -> None:
     from ecos_cli.output import report_errors
 
     with report_errors():
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
 
 
 if __name__ == "__main__":

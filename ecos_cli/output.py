@@ -20,6 +20,10 @@ from ecos_core.errors import BudgetExceeded, EcosError, InputError, PolicyError
 from ecos_core.progress import Progress, ProgressSink, silent
 
 EXIT_FAILED = 1
+# typer brings a click of its own: this is its class of whatever a command line may be wrong in.
+UsageMistake: type[Exception] = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+)
 EXIT_INPUT = 2
 
 JsonOption = Annotated[
@@ -62,6 +66,12 @@ def report_errors() -> Iterator[None]:
     except EcosError as error:
         warn(f"ecos: {error}")
         sys.exit(EXIT_FAILED)
+    except typer.Abort:
+        warn("ecos: aborted")
+        sys.exit(EXIT_FAILED)
+    except UsageMistake as error:
+        _tell_mistake(error)
+        sys.exit(EXIT_INPUT)
     except KeyboardInterrupt:
         warn("ecos: interrupted; finished parts are kept, run the same command again to go on")
         sys.exit(128 + signal.SIGINT)
@@ -71,6 +81,16 @@ def report_errors() -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         warn(f"ecos: {where}{error.strerror or error}; put it right and run the same command again")
         sys.exit(EXIT_FAILED)
+
+
+def _tell_mistake(error: Any) -> None:
+    """A mistyped command line, in one line; a command without arguments that needs some prints its help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    command = "ecos" if context is None else context.command_path
+    warn(f"ecos: {' '.join(error.format_message().split())}  ({command} --help)")
 
 
 @contextlib.contextmanager

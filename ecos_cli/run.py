@@ -10,16 +10,21 @@ from typing import Annotated
 import typer
 
 from ecos_cli.output import JsonOption, emit, progress_bar
+from ecos_cli.settings import ConfigOption, SetOption, settings
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="YAML file; docs/tutorial.md explains its fields.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML file; docs/tutorial.md explains its fields.", metavar="FILE")
+    ] = None,
     home: Annotated[
         Path, typer.Option(help="Where a local Prefect server and MLflow store live when none is configured.")
     ] = Path(".ecos"),
+    config_file: ConfigOption = None,
+    sets: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the `outsource` flow: index, score, sample with each sampler, train, compare, report.
@@ -32,15 +37,15 @@ def run(
     from ecos_cli.local_services import free_port, prefect_server
     from ecos_cli.project import find_project
     from ecos_cli.tables import results_table
-    from ecos_core.config import OutsourceConfig, load_config
+    from ecos_core.config import OutsourceConfig
 
-    settings = load_config(config, OutsourceConfig)
+    asked = settings(OutsourceConfig, "run", {}, config=config or config_file, sets=sets)
     find_project()
     home = home.absolute()
-    if settings.tracking.uri is None and "MLFLOW_TRACKING_URI" not in os.environ:
+    if asked.tracking.uri is None and "MLFLOW_TRACKING_URI" not in os.environ:
         home.mkdir(parents=True, exist_ok=True)
-        tracking = settings.tracking.model_copy(update={"uri": f"sqlite:///{home / 'mlflow.db'}"})
-        settings = settings.model_copy(update={"tracking": tracking})
+        tracking = asked.tracking.model_copy(update={"uri": f"sqlite:///{home / 'mlflow.db'}"})
+        asked = asked.model_copy(update={"tracking": tracking})
     with ExitStack() as stack:
         if "PREFECT_API_URL" not in os.environ:
             point_at_server(home, stack.enter_context(prefect_server(home, free_port())).url)
@@ -49,12 +54,12 @@ def run(
         from tasks.progress import also_show, send_what_is_left
 
         also_show(progress)
-        result = outsource(settings)
+        result = outsource(asked)
         send_what_is_left()
     emit(
         {
             "rows": result["rows"],
-            "mlflow_uri": settings.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"),
+            "mlflow_uri": asked.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"),
             "report": result["report"],
             "privacy": result["privacy"],
         },

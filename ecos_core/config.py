@@ -5,18 +5,21 @@ Paths may be local folders or storage URLs. Nothing private is ever a field: a t
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from ecos_core.clustering.backends import BackendName
 from ecos_core.errors import InputError
+from ecos_core.features.feature_set import DType
 from ecos_core.features.preprocessing import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from ecos_core.features.ray_tasks import Workplace
 from ecos_core.privacy.events import Adjacency
 from ecos_core.sampling.config import SamplerConfig
-from ecos_core.settings import Settings
+from ecos_core.settings import Settings, near, nested_model
 from ecos_core.training.config import TrainConfig, Use
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -41,6 +44,13 @@ class ImageSource(Settings):
     )
     source: str | None = Field(None, title="Source", description="Where the images come from.")
     licence: str | None = Field(None, title="Licence", description="Under which licence, as an SPDX name.")
+    attribution: str | None = Field(None, title="Attribution", description="Whom to name, for all of them.")
+    split: str | None = Field(
+        None, title="Split", description="Of a data set that has several: `train`, `test`, ..."
+    )
+    by_reference: bool = Field(
+        False, title="By reference", description="Keep addresses, not bytes: the images stay where they are."
+    )
 
 
 class ExtractorConfig(Settings):
@@ -63,44 +73,13 @@ class ExtractorConfig(Settings):
         ge=2,
         le=4096,
     )
-
-
-class IndexConfig(Settings):
-    """Bring images in, extract their features, cluster them."""
-
-    lake: str = Field(title="Lake", description="The lake's folder or URL.", min_length=1)
-    sources: list[ImageSource] = Field(
-        default_factory=list, title="Sources", description="What to ingest first; may be empty."
+    dtype: DType = Field("float16", title="Stored as", description="Features in 16 or 32 bits a number.")
+    runtime: Literal["auto", "torch", "onnx"] = Field(
+        "auto", title="Runtime", description="What computes the forward pass; `auto`: by device and modality."
     )
-    extractor: ExtractorConfig = Field(default_factory=lambda: ExtractorConfig(), title="Extractor")
-    clusters: int | Literal["auto"] = Field(100, title="Clusters (R)", description="How many, or `auto`.")
-    records: int | None = Field(
-        None,
-        title="Client's records",
-        description="For `auto`: the order of magnitude that the client states.",
-        ge=1,
+    device: str | None = Field(
+        None, title="Device", description="`cpu`, `cuda`, `cuda:1`; empty: a GPU where there is one."
     )
-    sigma: float | None = Field(
-        None, title="Planned sigma", description="For `auto`: the noise to come.", ge=0
-    )
-    recluster: bool = Field(
-        False, title="Re-cluster", description="Fit new centroids; otherwise new images join the latest ones."
-    )
-    near_duplicates: bool = Field(
-        True,
-        title="Find near-duplicates",
-        description="Group pictures that look the same; samplers take one of each group.",
-    )
-    seed: int = Field(0, title="Seed", ge=0)
-    engine: Workplace = Field("local", title="Engine", description=ENGINE_HELP)
-
-    @model_validator(mode="after")
-    def _clusters_are_positive(self) -> Self:
-        if self.clusters != "auto" and not 1 <= self.clusters <= 1_000_000:
-            raise ValueError("clusters must be `auto` or between 1 and 1,000,000")
-        if self.clusters == "auto" and (self.records is None or self.sigma is None):
-            raise ValueError("clusters `auto` needs records and sigma")
-        return self
 
 
 class ClientConfig(Settings):
@@ -149,10 +128,68 @@ class PrivacyConfig(Settings):
         ge=0,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sigma_alone(cls, content: Any) -> Any:
+        """Who gives sigma need not say that epsilon is none."""
+        if isinstance(content, dict) and content.get("sigma") is not None and "epsilon" not in content:
+            return {**content, "epsilon": None}
+        return content
+
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if (self.epsilon is None) == (self.sigma is None):
             raise ValueError("give epsilon or sigma, exactly one of them")
+        return self
+
+
+class IndexConfig(Settings):
+    """Bring images in, extract their features, cluster them."""
+
+    lake: str = Field(title="Lake", description="The lake's folder or URL.", min_length=1)
+    sources: list[ImageSource] = Field(
+        default_factory=list, title="Sources", description="What to ingest first; may be empty."
+    )
+    extractor: ExtractorConfig = Field(default_factory=lambda: ExtractorConfig(), title="Extractor")
+    clusters: int | Literal["auto"] = Field(
+        "auto",
+        title="Clusters (R)",
+        description="How many. `auto`: by the client's records and the planned noise; 100 where neither is known.",
+    )
+    client: ClientConfig | None = Field(
+        None, title="Client", description="For `auto`: asked what it states of itself, which is free."
+    )
+    privacy: PrivacyConfig | None = Field(
+        None, title="Privacy", description="For `auto`: what a release is to cost; empty: the usual."
+    )
+    records: int | None = Field(
+        None,
+        title="Client's records",
+        description="For `auto`, where the client cannot be asked: the order of magnitude that it states.",
+        ge=1,
+    )
+    sigma: float | None = Field(
+        None, title="Planned sigma", description="For `auto`: the noise to come, instead of Privacy.", ge=0
+    )
+    spherical: bool = Field(False, title="Spherical", description="Centroids of norm 1.")
+    backend: BackendName = Field(
+        "auto", title="k-means by", description="`faiss` or `torch`; `auto`: what is fastest here."
+    )
+    recluster: bool = Field(
+        False, title="Re-cluster", description="Fit new centroids; otherwise new images join the latest ones."
+    )
+    near_duplicates: bool = Field(
+        True,
+        title="Find near-duplicates",
+        description="Group pictures that look the same; samplers take one of each group.",
+    )
+    seed: int = Field(0, title="Seed", ge=0)
+    engine: Workplace = Field("local", title="Engine", description=ENGINE_HELP)
+
+    @model_validator(mode="after")
+    def _clusters_are_positive(self) -> Self:
+        if self.clusters != "auto" and not 1 <= self.clusters <= 1_000_000:
+            raise ValueError("clusters must be `auto` or between 1 and 1,000,000")
         return self
 
 
@@ -181,6 +218,11 @@ class SampleConfig(Settings):
     sampling: SamplerConfig = Field(default_factory=lambda: SamplerConfig(), title="Sampling details")
     privacy: PrivacyConfig = Field(default_factory=lambda: PrivacyConfig(), title="Privacy")
     clustering: str | None = Field(None, title="Clustering", description="Empty: the lake's latest.")
+    continue_from: str | None = Field(
+        None,
+        title="Continue from",
+        description="An earlier selection: its images count towards the budget and are not chosen again.",
+    )
     seed: int = Field(0, title="Seed", ge=0)
     engine: Workplace = Field("local", title="Engine", description=ENGINE_HELP)
     tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig(), title="Tracking")
@@ -304,13 +346,23 @@ class OutsourceConfig(Settings):
 
 def load_config(path: Path, model: type[ModelT]) -> ModelT:
     """Read a YAML file. Raises InputError, one line, naming the first wrong field."""
+    return validated(read_yaml(path), model, str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The names and values of a YAML file; an empty one has none. Raises InputError, one line."""
     try:
         content: Any = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a YAML file") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; give a YAML file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise InputError(f"{path}: cannot be read ({why}); give a YAML file") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    return validated(content, model, str(path))
+    if not isinstance(content, dict | None):
+        raise InputError(f"{path}: names and values are needed, such as  seed: 3")
+    return content or {}
 
 
 def validated(content: Any, model: type[ModelT], where: str) -> ModelT:
@@ -318,12 +370,33 @@ def validated(content: Any, model: type[ModelT], where: str) -> ModelT:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{where}: {first_mistake(error)}") from error
+        raise InputError(f"{where}: {first_mistake(error, model)}") from error
 
 
-def first_mistake(error: ValidationError) -> str:
-    """The first of pydantic's complaints, in one line."""
+def first_mistake(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first of pydantic's complaints, in one line, with the name that was meant where one is spelled alike."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the whole"
+    place, inside = _place(model, first["loc"])
+    field = ".".join(place) or "the whole"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {first['msg']}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"there is no such setting{near(place[-1], inside.model_fields)}"
+    elif first["type"] in ("literal_error", "enum") and isinstance(first["input"], str):
+        choices = re.findall(r"'([^']*)'", str(first.get("ctx", {}).get("expected", "")))
+        message += f", not '{first['input']}'{near(first['input'], choices)}"
+    return f"{field}: {message}{more}"
+
+
+def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel]]:
+    """(names of fields and places in lists, the model that holds the last), pydantic's names of types left out."""
+    place: list[str] = []
+    inside: type[BaseModel] | None = model
+    for number, part in enumerate(loc, start=1):
+        known = inside is not None and part in inside.model_fields
+        if isinstance(part, int) or known or inside is not None:
+            place.append(str(part))
+        if number < len(loc) and known and inside is not None:
+            inside = nested_model(inside, str(part), in_lists=True)
+            model = inside or model
+    return place, model

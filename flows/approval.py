@@ -8,10 +8,9 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from ecos_core.config import ClientConfig, PrivacyConfig
-from ecos_core.privacy.planner import Plan
-from ecos_core.stages.scoring import planned
+from ecos_core.stages.scoring import Quote, planned
 from tasks.artifacts import show_text
-from tasks.scoring import client_account
+from tasks.scoring import quote
 
 TIMEOUT_S = 7 * 24 * 3600
 POLL_S = 3
@@ -33,10 +32,9 @@ def may_spend(client: ClientConfig, privacy: PrivacyConfig) -> bool:
     lose its slot's lease, and with it the run, after some minutes.) Resumed, the flow starts over and comes by here
     again. A run started by hand has nobody to start it again, so it waits in its process.
     """
-    plan = planned(privacy)
-    if privacy.approve_above is None or plan.epsilon <= privacy.approve_above:
+    if privacy.approve_above is None or planned(privacy).epsilon <= privacy.approve_above:
         return True
-    text = question(plan, privacy.approve_above, client_account(client))
+    text = question(quote(client, privacy), privacy.approve_above)
     if int(runtime.flow_run.run_count or 1) == 1:
         show_text("approval", text, "Waiting for a person: may this be spent?")
     form = Approval.with_initial_data(description=text)
@@ -47,12 +45,13 @@ def may_spend(client: ClientConfig, privacy: PrivacyConfig) -> bool:
     return answer.approve
 
 
-def question(plan: Plan, threshold: float, account: dict[str, float] | None) -> str:
-    """What the person reads, as Markdown. ``account`` is the client's own, None where it did not answer."""
+def question(quoted: Quote, threshold: float) -> str:
+    """What the person reads, as Markdown."""
+    plan = quoted.plan
     paid = (
-        f"The client's data has paid epsilon {account['spent']:.4g} of {account['limit']:.4g} so far."
-        if account
-        else "The client could not be asked what its data has paid so far."
+        "The client could not be asked what its data has paid so far."
+        if quoted.spent is None or quoted.limit is None
+        else f"The client's data has paid epsilon {quoted.spent:.4g} of {quoted.limit:.4g} so far."
     )
     return (
         f"This release would spend **epsilon {plan.epsilon:.4g}** of the client's privacy budget (delta "

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
-from uuid import UUID
 
 from prefect import flow, runtime
-from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.flow_runs import suspend_flow_run
 from prefect.settings import PREFECT_API_URL
 
 from ecos_core.config import HandOffConfig
 from ecos_core.stages.handing_off import Waiting, named_in_full, note_waiting
+from flows.settling import settled
 from tasks.hand_off import hand_out, labels_so_far
 
 SECONDS_A_DAY = 86_400
@@ -27,7 +26,8 @@ def hand_off(config: HandOffConfig) -> dict[str, Any]:
     Suspended, the run is a row in the server's database: it holds no process and survives restarts. Each import
     resumes it; with labels still open it suspends again. Started by hand, outside a deployment, it only exports.
     """
-    config = settled(config)
+    # Resumed, it goes on with what it gave, also where ``…/latest`` is another by then.
+    config = settled(config, named_in_full(config))
     given = hand_out(config)
     status = labels_so_far(config)
     if not status.complete and runtime.deployment.id:
@@ -51,15 +51,3 @@ def hand_off(config: HandOffConfig) -> dict[str, Any]:
         **asdict(status),
         "labels": config.labels,
     }
-
-
-def settled(config: HandOffConfig) -> HandOffConfig:
-    """With the selection and the folders named in full, which the run keeps as its parameters: resumed, it goes on with
-    what it gave, also where ``…/latest`` is another by then."""
-    found = named_in_full(config)
-    if found != config:
-        with get_client(sync_client=True) as server:
-            server.update_flow_run(
-                UUID(runtime.flow_run.id), parameters={"config": found.model_dump(mode="json")}
-            )
-    return found

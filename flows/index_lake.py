@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from prefect import flow
@@ -14,4 +15,4 @@ from tasks.indexing import extract_and_cluster, ingest_images
 def index_lake(config: IndexConfig) -> dict[str, Any]:
     """Bring images into a lake, extract their features and cluster them. Only what is missing is done."""
     ingested = ingest_images(config)
-    return {"ingest": ingested, **extract_and_cluster(config)}
+    return {"ingest": asdict(ingested), **extract_and_cluster(config).told()}

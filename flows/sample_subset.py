@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow
@@ -9,19 +10,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from ecos_core.config import SampleConfig
-from ecos_core.errors import InputError
-from ecos_core.stages.selecting import needs_scores
+from ecos_core.stages.sampling import sample
 from flows.approval import may_spend
-from tasks.indexing import resolve_clustering
-from tasks.sampling import (
-    check_before_asking,
-    log_selection,
-    publish_selection,
-    select_subset,
-    tell_what_happened,
-)
-from tasks.scoring import score_with_client
+from flows.settling import settled
+from tasks.sampling import STEPS, log_selection, open_sampling, publish_selection, tell_what_happened
 from tasks.tracking import check_tracking
+
+ATTENDED = replace(STEPS, approve=may_spend, publish=publish_selection)
 
 
 @flow(
@@ -31,38 +26,16 @@ def sample_subset(config: SampleConfig) -> dict[str, Any] | State[Any]:
     """Choose a budgeted, diverse subset of a lake that stands in for a client's data.
 
     Everything that can be known to fail fails before privacy is spent. A person who refuses the cost ends the run as
-    cancelled.
+    cancelled; while it waits for one, it keeps the clustering that it was quoted for.
     """
-    clustering = resolve_clustering(config.lake, config.clustering)
-    check_before_asking(
-        config.lake,
-        clustering,
-        config.out,
-        budget=config.budget,
-        sampler=config.sampler,
-        config=config.sampling,
-        seed=config.seed,
-    )
     check_tracking(config.tracking)
-    scored = None
-    if needs_scores(config.sampler):
-        if config.client is None:
-            raise InputError(f"sampler '{config.sampler}' works from a client's scores; fill in the client")
-        if not may_spend(config.client, config.privacy):
-            return Cancelled(message="A person refused the cost; no privacy was spent.")
-        scored = score_with_client(config.lake, clustering, config.client, config.privacy)
-    selected = select_subset(
-        config.lake,
-        clustering,
-        config.out,
-        budget=config.budget,
-        sampler=config.sampler,
-        config=config.sampling,
-        seed=config.seed,
-        scores=scored["scores"] if scored else None,
-        engine=config.engine,
-    )
-    publish_selection(config.lake, selected["selection"], config.out, scored["privacy"] if scored else None)
-    log_selection(config, selected, scored)
-    tell_what_happened(config, selected, scored)
-    return {**selected, "clustering": clustering, "privacy": scored["privacy"] if scored else None}
+    selecting = open_sampling(config)
+    if config.privacy.approve_above is not None:
+        settled(config, config.model_copy(update={"clustering": selecting.clustering.id}))
+    answers = selecting.lake.folder("scores")
+    sampled = sample(selecting, config.client, config.privacy, answers, ATTENDED)
+    if sampled is None:
+        return Cancelled(message="A person refused the cost; no privacy was spent.")
+    log_selection(config, sampled)
+    tell_what_happened(config, sampled)
+    return sampled.told()

@@ -35,8 +35,6 @@ NUMPY_TYPES: dict[int, Any] = {
     onnx.TensorProto.UINT8: np.dtype("uint8"),
 }
 REQUIREMENTS = ["onnx", "onnxruntime", "numpy"]
-# Samplers that know what nobody may know: their models are for comparison and are never registered.
-REFERENCES = frozenset({"oracle", "ecos_noise_free"})
 
 
 def log_seed_figures(run: Run, seeds: Sequence[Mapping[str, Any]]) -> None:

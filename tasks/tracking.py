@@ -26,6 +26,7 @@ from prefect.utilities.urls import url_for
 
 from ecos_core.config import TrackingConfig
 from ecos_core.errors import InputError
+from ecos_core.stages.account import Account
 from ecos_core.storage import Location
 
 PARAMETER_LENGTH = 6000
@@ -166,18 +167,18 @@ class Run:
                 self.client.log_artifact(self.id, str(copy), under)
 
 
-def privacy_metrics(account: dict[str, Any]) -> dict[str, float]:
-    """The account as MLflow metrics; remaining only where the client states a limit."""
+def privacy_metrics(account: Account | None) -> dict[str, float]:
+    """The account as MLflow metrics; remaining only where the client states a limit, nothing where none was asked."""
+    if account is None:
+        return {}
     metrics = {
-        "privacy/epsilon": account["epsilon"],
-        "privacy/epsilon_autodp": account["epsilon_autodp"],
-        "privacy/epsilon_release": account["epsilon_release"],
-        "privacy/delta": account["delta"],
-        "privacy/sigma": account["sigma"],
+        "privacy/epsilon": account.epsilon,
+        "privacy/epsilon_autodp": account.epsilon_autodp,
+        "privacy/epsilon_release": account.epsilon_release,
+        "privacy/delta": account.delta,
+        "privacy/sigma": account.sigma,
     }
-    if account.get("epsilon_limit") is not None:
-        metrics["privacy/remaining"] = max(0.0, account["epsilon_limit"] - account["epsilon"])
-    return metrics
+    return metrics if account.remaining is None else {**metrics, "privacy/remaining": account.remaining}
 
 
 def metric_name(key: str) -> str:

@@ -10,6 +10,17 @@ from ecos_core.privacy.planner import MOST_CLUSTERS, suggest_clusters
 IMAGES_PER_CLUSTER = 20
 
 
+# Where nothing is known of a client: the paper's number.
+USUAL_CLUSTERS = 100
+# Signal to noise of 3 is the aim; a factor of two to either side costs little (docs/study.md).
+FAR = 2.0
+
+
+def is_far(held: int, wanted: int) -> bool:
+    """Whether ``held`` clusters are worth fitting anew when ``wanted`` are asked for."""
+    return not wanted / FAR <= held <= wanted * FAR
+
+
 def choose_clusters(images: int, records: int | None, sigma: float | None) -> int:
     """The planner's R for these records and this noise, with at least 20 lake images a cluster.
 

@@ -35,6 +35,8 @@ from ecos_core.storage import (
     Location,
     Manifest,
     canonical_json,
+    held,
+    identity,
     read_manifest,
     sha256_hex,
     write_manifest,
@@ -67,6 +69,11 @@ class Clustering:
         if not (root / id / "manifest.json").exists():
             known = ", ".join(name for name in root.names() if len(name) == ID_DIGITS)
             raise InputError(f"{lake.location}: no clustering '{id}' (there are: {known})")
+        return cls.at(root, id)
+
+    @classmethod
+    def at(cls, root: Location, id: str) -> Clustering:
+        """The clustering ``root/id``, in a lake or not. Raises InputError when there is none."""
         return cls(root, id, read_manifest(root / id, KIND))
 
     @property
@@ -150,10 +157,12 @@ def cluster_lake(
     iterations: int = 25,
     backend: BackendName = "auto",
     recluster: bool = False,
+    root: Location | None = None,
     engine: Workplace = "local",
     progress: ProgressSink = silent,
 ) -> Clustering:
-    """Cluster ``feature_set`` and make the result the newest clustering.
+    """Cluster ``feature_set`` and make the result the newest clustering; with ``root`` it is kept there, fitted anew,
+    and the lake's newest stays.
 
     When the newest clustering was asked for with the same parameters and extractor, its centroids are kept
     and only images that it has not seen are assigned, unless ``recluster``. ``engine``: assignment runs in this
@@ -172,13 +181,19 @@ def cluster_lake(
         "dimension": feature_set.dimension,
         "dtype": feature_set.dtype,
     }
-    before = None if recluster else _comparable(lake, feature_set, request)
+    own = root is not None
+    root = root or lake.folder(KIND)
+    before = None if recluster or own else _comparable(lake, feature_set, request)
     if before is not None and before.manifest.inputs["features"] == feature_set.digest:
         return before
     if before is not None:
-        return _assign(lake, feature_set, request, before.centroids, before, engine, progress)
-    centroids = _fit(lake, feature_set, request, backend, progress)
-    return _assign(lake, feature_set, request, centroids, None, engine, progress)
+        made = _assign(lake, root, feature_set, request, before.centroids, before, engine, progress)
+    else:
+        centroids = _fit(root, feature_set, request, backend, progress)
+        made = _assign(lake, root, feature_set, request, centroids, None, engine, progress)
+    if not own:
+        (root / "HEAD").write_bytes(made.id.encode())
+    return made
 
 
 def _comparable(lake: Lake, feature_set: FeatureSet, request: dict[str, Any]) -> Clustering | None:
@@ -192,11 +207,15 @@ def _comparable(lake: Lake, feature_set: FeatureSet, request: dict[str, Any]) ->
 
 
 def _fit(
-    lake: Lake, feature_set: FeatureSet, request: dict[str, Any], backend: BackendName, progress: ProgressSink
+    root: Location,
+    feature_set: FeatureSet,
+    request: dict[str, Any],
+    backend: BackendName,
+    progress: ProgressSink,
 ) -> NDArray[np.float32]:
     """The centroids; kept under the request's digest, so that an interrupted run does not fit again."""
-    name = sha256_hex(canonical_json({"features": feature_set.digest, "backend": backend, **request}))
-    where = lake.folder(KIND) / "fits" / f"{name}.parquet"
+    name = identity("centroids", {"features": feature_set.digest}, {"backend": backend, **request})
+    where = root / "fits" / f"{name}.parquet"
     if where.exists():
         return read_centroids(where)
     clusters = int(request["clusters"])
@@ -210,13 +229,14 @@ def _fit(
         spherical=bool(request["spherical"]),
         iterations=int(request["iterations"]),
     )
-    write_centroids(lake.folder(KIND) / "fits", f"{name}.parquet", fitted.vectors)
+    write_centroids(root / "fits", f"{name}.parquet", fitted.vectors)
     progress(Progress("fit k-means", 1, 1, "fits"))
     return fitted.vectors
 
 
 def _assign(
     lake: Lake,
+    root: Location,
     feature_set: FeatureSet,
     request: dict[str, Any],
     centroids: NDArray[np.float32],
@@ -224,7 +244,6 @@ def _assign(
     engine: Workplace,
     progress: ProgressSink,
 ) -> Clustering:
-    root = lake.folder(KIND)
     present = {shard.sha256 for shard in feature_set.shards}
     kept = before.runs if before and all(present.issuperset(run.covers) for run in before.runs) else []
     inputs = {
@@ -235,7 +254,7 @@ def _assign(
         **({"parent": before.id} if before else {}),
     }
     id = sha256_hex(canonical_json({"inputs": inputs, "parameters": request}))[:ID_DIGITS]
-    if not (root / id / "manifest.json").exists():
+    if held(root / id, KIND, inputs, request) is None:
         write_centroids(root / id, CENTROIDS_NAME, centroids)
         skip = frozenset(digest for run in kept for digest in run.covers)
         plans = plan_runs(feature_set, lake.snapshot(feature_set.snapshot_id).shards, skip)
@@ -246,8 +265,7 @@ def _assign(
         write_radii(root / id, before.radii if before else _radii(root, new, int(request["clusters"])))
         manifest = _manifest(root, inputs, request, kept, new, before)
         write_manifest(root / id, manifest)
-    (root / "HEAD").write_bytes(id.encode())
-    return Clustering.open(lake, id)
+    return Clustering.at(root, id)
 
 
 def _radii(root: Location, runs: Sequence[RunDone], clusters: int) -> NDArray[np.float32]:

@@ -50,7 +50,8 @@ class ClusteringSummary:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One cell of the results table. ``epsilon`` and ``delta`` are None where the client was not asked."""
+    """One cell of the results table. ``epsilon`` (of one release) and ``delta`` are None where no client was asked;
+    ``epsilon_paper``: what the paper's accounting claims, in its own mode only."""
 
     pool: str
     client: str
@@ -62,6 +63,7 @@ class ResultRow:
     epsilon: float | None = None
     delta: float | None = None
     use: str = "linear_probe"
+    epsilon_paper: float | None = None
 
 
 @dataclass(frozen=True)

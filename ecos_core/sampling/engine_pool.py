@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ecos_core.clustering.clustering import Clustering
 from ecos_core.clustering.members import Grouped, Members
 from ecos_core.clustering.pool import LakePool
 from ecos_core.clustering.restricted import RestrictedPool, restricted_pool
@@ -16,6 +17,7 @@ from ecos_core.features.ray_tasks import Workplace, run_on_ray
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.sampling.pool import Floats, Integers, Pool, side_by_side
+from ecos_core.storage import Location
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -82,15 +84,25 @@ class EnginePool:
         self, work: Callable[[Pool, Item], Result], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Result]]:
         pool = self.base.pool
-        where = (str(pool.lake.location), pool.clustering.id, self.licence_allow, self.version)
+        clustering = pool.clustering
+        where = (
+            str(pool.lake.location),
+            str(clustering.root),
+            clustering.id,
+            self.licence_allow,
+            self.version,
+        )
         return run_on_ray(_on_worker, items, where, work, gpu=False)
 
 
-def _on_worker(where: tuple[str, str, tuple[str, ...], str], work: Callable[..., Any], item: Any) -> Any:
+def _on_worker(where: tuple[str, str, str, tuple[str, ...], str], work: Callable[..., Any], item: Any) -> Any:
     return work(_pool(*where), item)
 
 
 @functools.lru_cache(maxsize=1)
-def _pool(lake_url: str, clustering_id: str, licence_allow: tuple[str, ...], version: str) -> RestrictedPool:
+def _pool(
+    lake_url: str, root: str, clustering_id: str, licence_allow: tuple[str, ...], version: str
+) -> RestrictedPool:
     """Opened once a worker and version."""
-    return restricted_pool(LakePool.open(Lake.open(lake_url), clustering_id), licence_allow)[0]
+    clustering = Clustering.at(Location.of(root), clustering_id)
+    return restricted_pool(LakePool(Lake.open(lake_url), clustering), licence_allow)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KIND = "selection"
 TABLES = ("selection", "omitted_clusters", "omitted_samples", "clusters")
+EARLIER = "earlier.parquet"
 
 
 def write_selection(
@@ -24,15 +25,21 @@ def write_selection(
     selection: Selection,
     parameters: Mapping[str, Any],
     inputs: Mapping[str, str],
+    *,
+    earlier: Sequence[str] = (),
 ) -> str:
     """Write the selection and return its digest; the same selection gives the same bytes.
 
     ``parameters``: what was asked for (sampler's configuration, budget, seed, release); ``inputs``: digests
-    by role (clusters, scores). Raises InputError when the disk refuses.
+    by role (clusters, scores); ``earlier``: the picks that it continues. Raises InputError when the disk refuses.
     """
+    import pyarrow as pa
+
     where = Location.of(folder)
     tables = {**selection.to_tables(), "clusters": selection.cluster_table()}
     shards = [write_shard(where, f"{name}.parquet", tables[name]) for name in TABLES]
+    if earlier:
+        shards.append(write_shard(where, EARLIER, pa.table({"sample_id": pa.array(earlier, pa.string())})))
     summary = {
         "sampler": selection.sampler,
         "samples": len(selection),
@@ -92,6 +99,15 @@ def read_selection(folder: str | os.PathLike[str] | Location) -> tuple[Selection
         ),
     )
     return selection, manifest
+
+
+def picked_so_far(folder: str | os.PathLike[str] | Location) -> tuple[Manifest, list[str]]:
+    """A selection's manifest and sample ids: the picks that it continues first, then its own in their order."""
+    where = Location.of(folder)
+    picks, manifest = read_picks(where)
+    earlier = [record for record in manifest.shards if record.name == EARLIER]
+    before = read_shard(where, earlier[0])["sample_id"].to_pylist() if earlier else []
+    return manifest, [*before, *picks["sample_id"].to_pylist()]
 
 
 def _text(column: Any) -> np.ndarray[Any, Any]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ecos_core.client.connection import Release
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import InputError
+from ecos_core.stages.account import Account
 from ecos_core.stages.scoring import connect, planned
 from ecos_core.storage import Location
 from ecos_core.training.train import METRICS_NAME
@@ -24,8 +25,17 @@ class ClientEvaluation:
 
     accuracy: float
     error: float
-    privacy: dict[str, Any]
+    account: Account
     receipt: dict[str, Any]
+
+    def told(self) -> dict[str, Any]:
+        """As JSON, for who called from outside."""
+        return {
+            "accuracy": self.accuracy,
+            "error": self.error,
+            "privacy": asdict(self.account),
+            "receipt": self.receipt,
+        }
 
 
 def evaluate_at_client(model: str, client: ClientConfig, privacy: PrivacyConfig) -> ClientEvaluation:
@@ -69,18 +79,14 @@ def _described(model: str) -> tuple[int, str]:
 def _classes(content: bytes) -> list[str]:
     import onnx
 
-    held = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
-    return [str(name) for name in json.loads(held["classes"])]
+    stored = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+    return [str(name) for name in json.loads(stored["classes"])]
 
 
 def _evaluation(release: Release, sigma: float, privacy: PrivacyConfig, limit: float) -> ClientEvaluation:
     right, wrong = (float(count) for count in release.values)
     total = max(right + wrong, 1.0)
     accuracy = min(max(right / total, 0.0), 1.0)
-    receipt = release.receipt
-    account: dict[str, Any] = {
-        name: getattr(receipt, name) for name in ("epsilon", "epsilon_autodp", "epsilon_release", "delta")
-    }
-    account |= {"sigma": sigma, "adjacency": str(privacy.adjacency), "gamma": 1.0, "epsilon_limit": limit}
+    account = Account.after(release.receipt, privacy, sigma, limit)
     error = sigma * math.hypot(accuracy, 1.0 - accuracy) / total
-    return ClientEvaluation(accuracy, error, account, receipt.model_dump(mode="json"))
+    return ClientEvaluation(accuracy, error, account, release.receipt.model_dump(mode="json"))

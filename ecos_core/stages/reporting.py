@@ -23,6 +23,7 @@ from ecos_core.reporting.pictures import COLUMNS, picture_of
 from ecos_core.reporting.style import sampler_name
 from ecos_core.sampling.selection import Selection
 from ecos_core.sampling.store import read_selection
+from ecos_core.stages.account import Account
 
 MONTAGE_IMAGES = 60
 CLUSTER_MONTAGES = 6
@@ -34,33 +35,31 @@ SHOWN_FIRST = "ecos"
 
 
 def outsourcing_report(
-    lake_url: str,
-    clustering_id: str,
+    lake: Lake,
+    clustering: Clustering,
     selections: Mapping[str, str],
     *,
     title: str,
-    rows: Sequence[Mapping[str, Any]] = (),
-    privacy: Mapping[str, Any] | None = None,
+    rows: Sequence[data.ResultRow] = (),
+    account: Account | None = None,
     parameters: Mapping[str, Any] | None = None,
     digests: Mapping[str, str] | None = None,
     links: Sequence[data.Link] = (),
 ) -> data.ReportData:
     """``selections``: sampler -> folder, the one to explain first (``ecos`` where it is among them)."""
-    lake = Lake.open(lake_url)
-    clustering = Clustering.open(lake, clustering_id)
     snapshot = lake.snapshot(clustering.snapshot_id)
     chosen = {sampler: read_selection(folder)[0] for sampler, folder in selections.items()}
     main = chosen.get(SHOWN_FIRST) or next(iter(chosen.values()))
     scored = not np.isnan(main.cluster_noisy).all()
-    shown_map, coverage = in_feature_space(LakePool.open(lake, clustering_id), main, chosen)
+    shown_map, coverage = in_feature_space(LakePool(lake, clustering), main, chosen)
     return data.ReportData(
         title=title,
         subtitle=f"{len(main):,} of {snapshot.rows:,} open samples stand in for the client's private ones.",
         lake=lake_summary(lake, snapshot),
         clustering=clustering_summary(lake, snapshot, clustering, main),
-        results=tuple(_result(row) for row in rows),
-        privacy=None if privacy is None else _privacy(privacy),
-        scores=_scores(main, privacy) if scored else None,
+        results=tuple(rows),
+        privacy=None if account is None else _privacy(account),
+        scores=_scores(main, account) if scored else None,
         quotas=data.Quotas(main.cluster_quota, main.cluster_size),
         coverage=coverage,
         lake_map=shown_map,
@@ -223,9 +222,8 @@ def _covers(targets: NDArray[np.float32], picks: NDArray[np.float32]) -> NDArray
     return coverage_curve(together, np.arange(len(targets), len(together)))
 
 
-def _scores(selection: Selection, privacy: Mapping[str, Any] | None) -> data.Scores:
-    sigma = float(privacy["sigma"]) if privacy else 0.0
-    return data.Scores(selection.cluster_noisy, sigma, selection.cluster_score)
+def _scores(selection: Selection, account: Account | None) -> data.Scores:
+    return data.Scores(selection.cluster_noisy, account.sigma if account else 0.0, selection.cluster_score)
 
 
 def _montage(lake: Lake, snapshot: Snapshot, sampler: str, selection: Selection) -> data.Montage:
@@ -241,31 +239,15 @@ def sample_pictures(lake: Lake, snapshot: Snapshot, sample_ids: Sequence[str]) -
     return {row["sample_id"]: picture_of(row) for row in rows}
 
 
-def _result(row: Mapping[str, Any]) -> data.ResultRow:
-    return data.ResultRow(
-        pool=row["pool"],
-        client=row["client"],
-        sampler=row["sampler"],
-        budget=row["budget"],
-        accuracy_mean=row["accuracy_mean"],
-        accuracy_std=row["accuracy_std"],
-        seeds=tuple(row["seeds"]),
-        epsilon=row["epsilon"],
-        delta=row["delta"],
-        use=row["use"],
-    )
-
-
-def _privacy(account: Mapping[str, Any]) -> data.PrivacyStatement:
+def _privacy(account: Account) -> data.PrivacyStatement:
     return data.PrivacyStatement(
-        epsilon_release=account["epsilon_release"],
-        epsilon_total=account["epsilon"],
-        epsilon_autodp=account["epsilon_autodp"],
-        delta=account["delta"],
-        adjacency=account["adjacency"],
-        sigma=account["sigma"],
-        sensitivity=account["sensitivity"],
-        gamma=account["gamma"],
-        epsilon_limit=account.get("epsilon_limit"),
-        receipt=account.get("receipt"),
+        epsilon_release=account.epsilon_release,
+        epsilon_total=account.epsilon,
+        epsilon_autodp=account.epsilon_autodp,
+        delta=account.delta,
+        adjacency=account.adjacency,
+        sigma=account.sigma,
+        sensitivity=account.sensitivity,
+        gamma=account.gamma,
+        epsilon_limit=account.epsilon_limit,
     )

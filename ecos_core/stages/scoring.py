@@ -6,7 +6,6 @@ every scheduled run over an unchanged lake, costs no privacy.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ import numpy.typing as npt
 
 from ecos_core.client.connection import Connection
 from ecos_core.client.connection import connect as connect_to
-from ecos_core.client.protocol import ScoreRelease
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import ClientConfig, PrivacyConfig
-from ecos_core.errors import InputError
+from ecos_core.errors import InputError, RemoteError
 from ecos_core.privacy.planner import Plan, plan_epsilon, plan_sigma
 from ecos_core.sampling.config import Scores
+from ecos_core.stages.account import Account
 from ecos_core.storage import Location, Manifest, read_manifest, read_shard, write_manifest, write_shard
 
 KIND = "scores"
@@ -29,20 +28,22 @@ KIND = "scores"
 
 @dataclass(frozen=True)
 class StoredScores:
-    """A client's answer on disk: ``folder`` holds the counts, ``manifest.summary`` the privacy account and receipt.
-
-    ``epsilon_limit`` is what the client said its limit is when it was asked; owners may change it, so it is no part
-    of the artefact.
-    """
+    """A client's answer on disk: ``folder`` holds the counts and the receipt; ``account`` is None where no client was
+    asked (the demo's noise-free reference)."""
 
     folder: Location
     manifest: Manifest
-    epsilon_limit: float | None = None
+    account: Account | None
 
-    @property
-    def privacy(self) -> dict[str, Any]:
-        """``epsilon``, ``epsilon_autodp`` (totals), ``epsilon_release``, ``delta``, ``sigma``, ``adjacency``, …"""
-        return {**self.manifest.summary["privacy"], "epsilon_limit": self.epsilon_limit}
+
+@dataclass(frozen=True)
+class Quote:
+    """What a release would cost, before anyone is asked, and what the client says of its account: ``spent`` and
+    ``limit`` (epsilon), None where it cannot say now."""
+
+    plan: Plan
+    spent: float | None = None
+    limit: float | None = None
 
 
 def planned(privacy: PrivacyConfig) -> Plan:
@@ -52,6 +53,27 @@ def planned(privacy: PrivacyConfig) -> Plan:
     if privacy.epsilon is None:
         raise InputError("privacy: give epsilon or sigma")
     return plan_sigma(privacy.epsilon, privacy.delta, adjacency=privacy.adjacency, gamma=privacy.gamma)
+
+
+def quote(client: ClientConfig, privacy: PrivacyConfig) -> Quote:
+    """The plan, with the client's own statement of its account, which is free; without it where it cannot say now.
+
+    Raises InputError when a file of the configuration cannot be read.
+    """
+    plan = planned(privacy)
+    if not answers_at_once(client):
+        return Quote(plan)
+    try:
+        with connect(client) as connection:
+            info = connection.info()
+    except RemoteError:
+        return Quote(plan)
+    return Quote(plan, info.epsilon_spent, info.epsilon_limit)
+
+
+def answers_at_once(client: ClientConfig) -> bool:
+    """Whether what it states of itself can be asked in passing: a mailbox is emptied when its owner likes."""
+    return client.url.startswith("http")
 
 
 def connect(client: ClientConfig) -> Connection:
@@ -72,7 +94,8 @@ def connect(client: ClientConfig) -> Connection:
 def request_scores(
     clustering: Clustering, client: ClientConfig, privacy: PrivacyConfig, folder: Location
 ) -> StoredScores:
-    """Ask, verify the receipt, store. Raises RemoteError, PolicyError or BudgetExceeded as the client answers."""
+    """Ask, verify the receipt, store the answer beside the receipt that proves it, in a folder of ``folder`` that is
+    named by the answer's digest. Raises RemoteError, PolicyError or BudgetExceeded as the client answers."""
     plan = planned(privacy)
     with connect(client) as connection:
         limit = connection.info().epsilon_limit
@@ -83,31 +106,20 @@ def request_scores(
             adjacency=str(privacy.adjacency),
             gamma=privacy.gamma,
         )
-    return dataclasses.replace(store_release(clustering, release, folder), epsilon_limit=limit)
-
-
-def store_release(clustering: Clustering, release: ScoreRelease, folder: Location) -> StoredScores:
-    """Write the answer beside the receipt that proves it; the folder is named by the receipt's answer digest."""
-    privacy = {
-        name: getattr(release, name)
-        for name in (
-            "sigma", "sensitivity", "adjacency", "gamma", "delta", "epsilon", "epsilon_autodp", "epsilon_release",
-        )
-    }  # fmt: skip
-    receipt = release.receipt.model_dump(mode="json")
-    return write_scores(
-        clustering, release.counts, folder / release.receipt.answer_digest[:16], privacy, receipt
-    )
+    receipt = release.receipt
+    account = Account.after(receipt, privacy, plan.sigma, limit)
+    target = folder / receipt.answer_digest[:16]
+    return write_scores(clustering, release.counts, target, account, receipt.model_dump(mode="json"))
 
 
 def write_scores(
     clustering: Clustering,
     counts: npt.NDArray[np.int64],
     folder: Location,
-    privacy: dict[str, Any],
+    account: Account | None,
     receipt: dict[str, Any] | None,
 ) -> StoredScores:
-    """Write ``counts`` int64 [R] of a clustering with their privacy account."""
+    """Write ``counts`` int64 [R] of a clustering with their account and receipt; None: nobody was asked, no noise."""
     import pyarrow as pa
 
     sizes = clustering.statistics.sizes
@@ -118,6 +130,7 @@ def write_scores(
             "noisy_score": pa.array(counts, pa.int64()),
         }
     )
+    privacy = NOBODY_ASKED if account is None else account.stored()
     manifest = Manifest(
         kind=KIND,
         inputs={"clustering": clustering.id},
@@ -125,12 +138,16 @@ def write_scores(
         summary={"privacy": privacy, "receipt": receipt, "noise": privacy["sigma"]},
     )
     write_manifest(folder, manifest)
-    return StoredScores(folder, manifest)
+    return StoredScores(folder, manifest, account)
+
+
+NOBODY_ASKED = {"sigma": 0.0, "adjacency": "none", "note": "noise-free reference of the demo"}
 
 
 def read_scores(folder: Location) -> tuple[StoredScores, Scores]:
     """Read an answer back."""
     manifest = read_manifest(folder, KIND)
-    stored = StoredScores(folder, manifest)
+    told = manifest.summary["privacy"]
     counts = read_shard(folder, manifest.shards[0], ["noisy_score"])["noisy_score"].to_numpy()
-    return stored, Scores(noisy=counts, sigma=float(manifest.summary.get("noise", stored.privacy["sigma"])))
+    noise = float(manifest.summary.get("noise", told["sigma"]))
+    return StoredScores(folder, manifest, Account.read(told)), Scores(noisy=counts, sigma=noise)

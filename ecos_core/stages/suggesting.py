@@ -27,8 +27,10 @@ from ecos_core.labelling.preannotations import SUGGESTIONS, SUGGESTIONS_NAME
 from ecos_core.lake.lake import Lake
 from ecos_core.privacy.planner import plan_knn, plan_sigma
 from ecos_core.sampling.store import read_selection
+from ecos_core.stages.account import Account
+from ecos_core.stages.clusterings import clustering_of
 from ecos_core.stages.scoring import connect
-from ecos_core.storage import Location, Manifest, read_manifest, write_manifest, write_shard
+from ecos_core.storage import Location, Manifest, held, write_manifest, write_shard
 
 Method = Literal["private-knn", "label-histogram"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -96,33 +98,28 @@ def suggest(
         "method": question.method, "classes": list(question.classes), "neighbours": question.neighbours,
         "images": count, "client": client.url, "privacy": privacy.model_dump(mode="json", exclude={"approve_above"}),
     }  # fmt: skip
-    if (folder / "manifest.json").exists():
-        held = read_manifest(folder, SUGGESTIONS)
-        if held.inputs != inputs or held.parameters != parameters:
-            raise InputError(f"{folder}: holds the answer to another question; choose another folder")
-        return Suggestions(folder, held)
-    picks = _picks(lake, source, chosen.sample_id[:count].tolist(), chosen.cluster[:count])
+    if (answered := held(folder, SUGGESTIONS, inputs, parameters)) is not None:
+        return Suggestions(folder, answered)
+    clustering = clustering_of(lake, Location.of(selection), source)
+    picks = _picks(lake, clustering, chosen.sample_id[:count].tolist(), chosen.cluster[:count])
     with connect(client) as connection:
         ask = _ask_knn if question.method == "private-knn" else _ask_histogram
         release, labels, confidence, how = ask(connection, picks, privacy, question)
-    account = {
-        name: getattr(release.receipt, name)
-        for name in ("epsilon_release", "epsilon", "epsilon_autodp", "delta")
-    }
+    account = Account.after(release.receipt, privacy, how["sigma"], None)
     origin = (
         f"labels that the client's private images give by {question.method}, epsilon "
-        f"{account['epsilon_release']:.3g} at delta {account['delta']:g}"
+        f"{account.epsilon_release:.3g} at delta {account.delta:g}"
     )
     summary = {
         "asked": count,
         "answered": sum(label is not None for label in labels),
         "origin": origin,
         "how": how,
-        "privacy": account,
+        "privacy": account.stored(),
         "receipt": release.receipt.model_dump(mode="json"),
     }
     table = _table(
-        picks.sample_ids, labels, confidence, f"{question.method} (epsilon {account['epsilon_release']:.3g})"
+        picks.sample_ids, labels, confidence, f"{question.method} (epsilon {account.epsilon_release:.3g})"
     )
     manifest = Manifest(
         kind=SUGGESTIONS,
@@ -144,10 +141,9 @@ def _check(question: Question) -> None:
         raise InputError(f"first {question.first}: at least one image is needed")
 
 
-def _picks(lake: Lake, source: Manifest, ids: list[str], cluster: NDArray[np.int64]) -> _Picks:
+def _picks(lake: Lake, clustering: Clustering, ids: list[str], cluster: NDArray[np.int64]) -> _Picks:
     if not ids:
         raise InputError("the selection is empty; sample again with a budget of 1 or more")
-    clustering = Clustering.open(lake, source.inputs["clustering"])
     stored = FeatureSet.open(lake, clustering.fingerprint, clustering.snapshot_id)
     found, features = stored.of(ids)
     if len(found) < len(ids):

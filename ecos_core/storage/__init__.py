@@ -12,12 +12,15 @@ from ecos_core.storage.artefacts import (
     write_shard,
 )
 from ecos_core.storage.locations import Location
+from ecos_core.storage.reuse import held, identity
 
 __all__ = [
     "Location",
     "Manifest",
     "ShardRecord",
     "canonical_json",
+    "held",
+    "identity",
     "read_manifest",
     "read_shard",
     "sha256_hex",

@@ -16,7 +16,7 @@ from ecos_core.errors import InputError
 from ecos_core.labelling.votes import majority
 from ecos_core.lake.lookup import image_rows
 from ecos_core.lake.modality import IMAGE, TABLE, Modality
-from ecos_core.sampling.store import read_picks as read_table_of_picks
+from ecos_core.sampling.store import picked_so_far
 from ecos_core.storage import Location, Manifest, canonical_json, sha256_hex
 from ecos_core.storage.parquet import open_parquet
 
@@ -48,11 +48,10 @@ class LabelledImages:
 
 
 def read_picks(selection: Location, budget: int | None = None) -> Picks:
-    """The first ``budget`` picks (default: all). Raises InputError when there is no selection or it has
-    fewer.
+    """The first ``budget`` picks (default: all), those of the selection that it continues first. Raises InputError
+    when there is no selection or it has fewer.
     """
-    table, manifest = read_table_of_picks(selection)
-    picked: list[str] = table["sample_id"].to_pylist()
+    manifest, picked = picked_so_far(selection)
     if not picked:
         raise InputError(f"{selection}: the selection is empty; sample again with a budget of 1 or more")
     if budget is not None and budget > len(picked):

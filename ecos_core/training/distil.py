@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ecos_core.errors import InputError
 from ecos_core.features.backbones import find_backbone
 from ecos_core.features.preprocessing import at_size
-from ecos_core.storage import Location, canonical_json, sha256_hex
+from ecos_core.storage import Location, identity
 from ecos_core.training import loop
 from ecos_core.training.data import lake_features
 from ecos_core.training.evaluation import evaluate
@@ -62,8 +62,10 @@ def distil(job: Job) -> Outcome:
     def loss(network: Any, batch: NDArray[np.int64]) -> tuple[Any, dict[str, float]]:
         return distillation_loss(network, ready, batch, job.config.temperature, job.config.alpha), {}
 
-    task = loop.Task(batches, steps_of(rows, job.config), loss, digest=f"{job.data_digest} {job.snapshot.id}")
-    network, history = loop.fit(ready.student, task, job.config, job.seed, job.scratch, progress=job.progress)
+    objective = loop.Objective(batches, steps_of(rows, job.config), loss, inputs=job.inputs)
+    network, history = loop.fit(
+        ready.student, objective, job.config, job.seed, job.scratch, progress=job.progress
+    )
     outcome = finish(job, network, teacher.classes, history, ready.device, with_program=True)
     outcome.figures.update(_compare(job, teacher, outcome))
     return outcome
@@ -73,7 +75,7 @@ def train_teacher(job: Job) -> LinearProbe:
     """The probe on all labelled samples of the lake's snapshot; stored under ``LAKE/teachers`` and found
     again.
     """
-    key = sha256_hex(canonical_json([job.snapshot.id, job.fingerprint, job.config.c]))
+    key = identity("teacher", {"lake": job.snapshot.id, "extractor": job.fingerprint}, {"c": job.config.c})
     where = job.lake.folder("teachers") / f"{key}.safetensors"
     if where.exists():
         return _read_teacher(where)

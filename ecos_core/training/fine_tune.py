@@ -58,10 +58,12 @@ def fine_tune(job: Job) -> Outcome:
     def loss(network: Any, rows: NDArray[np.int64]) -> tuple[Any, dict[str, float]]:
         return supervised_loss(network, ready, rows, job.config), {}
 
-    task = loop.Task(
-        batches, steps_of(ready.fitted, job.config), loss, validation(ready, job), job.data_digest
+    objective = loop.Objective(
+        batches, steps_of(ready.fitted, job.config), loss, validation(ready, job), job.inputs
     )
-    network, history = loop.fit(ready.network, task, job.config, job.seed, job.scratch, progress=job.progress)
+    network, history = loop.fit(
+        ready.network, objective, job.config, job.seed, job.scratch, progress=job.progress
+    )
     return finish(job, network, ready.classes, history, ready.device)
 
 

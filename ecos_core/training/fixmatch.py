@@ -50,8 +50,12 @@ def fixmatch(job: Job) -> Outcome:
         agreement, used = consistency_loss(network, ready, unlabelled[others], config.threshold)
         return labelled + config.unlabelled_weight * agreement, {"pseudo_labelled": used}
 
-    task = loop.Task(batches, steps_of(ready.fitted, config), loss, validation(ready, job), job.data_digest)
-    network, history = loop.fit(ready.network, task, config, job.seed, job.scratch, progress=job.progress)
+    objective = loop.Objective(
+        batches, steps_of(ready.fitted, config), loss, validation(ready, job), job.inputs
+    )
+    network, history = loop.fit(
+        ready.network, objective, config, job.seed, job.scratch, progress=job.progress
+    )
     return finish(job, network, ready.classes, history, ready.device)
 
 

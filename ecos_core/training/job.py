@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One training of one seed: everything a use may read. ``scratch`` is for checkpoints, inside the
-    output.
+    """One training of one seed: everything a use may read. ``scratch`` is for checkpoints, inside the output;
+    ``inputs`` the digests of what the weights are made from.
     """
 
     config: TrainConfig
@@ -35,7 +35,7 @@ class Job:
     extractor: Callable[[], Extractor]
     fingerprint: str
     scratch: Location
-    data_digest: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
     progress: ProgressSink = silent
 
     def test_features(self, test: LabelledImages) -> NDArray[np.float32]:

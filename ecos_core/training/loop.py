@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from ecos_core.errors import EcosError
 from ecos_core.progress import Progress, ProgressSink, silent
-from ecos_core.storage import Location, canonical_json, sha256_hex
+from ecos_core.storage import Location, identity
 from ecos_core.training.config import TrainConfig
 from ecos_core.training.precision import MixedPrecision, precision_of
 
@@ -36,17 +36,17 @@ class Diverged(EcosError):  # noqa: N818 - what happened
 
 
 @dataclass(frozen=True)
-class Task:
+class Objective:
     """What is fitted. ``batches(rng)`` gives one epoch's batches; ``loss(network, batch)`` a scalar
     tensor and figures to average; ``validate(network)`` an accuracy in [0, 1], or None without a
-    validation set.
+    validation set; ``inputs`` the digests of all that it is made from: a checkpoint of others is not continued.
     """
 
     batches: Callable[[np.random.Generator], Iterable[Any]]
     steps: int
     loss: Callable[[Any, Any], tuple[Any, dict[str, float]]]
     validate: Callable[[Any], float] | None = None
-    digest: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,7 +71,7 @@ def choose_device(config: TrainConfig) -> str:
 
 def fit(
     network: Any,
-    task: Task,
+    objective: Objective,
     config: TrainConfig,
     seed: int,
     scratch: Location,
@@ -83,11 +83,13 @@ def fit(
     Continues from ``scratch`` where a run of the same configuration, seed and data left it. Raises Diverged.
     """
     device = choose_device(config)
-    key = sha256_hex(canonical_json([config.model_dump(mode="json"), seed, task.digest]))
-    state = _start(network.to(device), task, config, MixedPrecision(precision_of(config, device), device))
+    key = identity("checkpoint", objective.inputs, {**config.model_dump(mode="json"), "seed": seed})
+    state = _start(
+        network.to(device), objective, config, MixedPrecision(precision_of(config, device), device)
+    )
     _resume(state, scratch, key, device)
     while state.epoch < config.epochs and not _is_stuck(state, config):
-        _run_epoch(state, task, config, seed)
+        _run_epoch(state, objective, config, seed)
         if state.epoch % config.checkpoint_every == 0 or state.epoch == config.epochs:
             _save(state, scratch, key)
         progress(Progress(f"{config.use.value} seed {seed}", state.epoch, config.epochs, "epochs"))
@@ -97,13 +99,13 @@ def fit(
     return answer.eval(), state.history
 
 
-def _start(network: Any, task: Task, config: TrainConfig, precision: MixedPrecision) -> _State:
+def _start(network: Any, objective: Objective, config: TrainConfig, precision: MixedPrecision) -> _State:
     import torch
     from torch.optim.swa_utils import AveragedModel
 
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
-    warm, total = config.warmup_epochs * task.steps, max(config.epochs * task.steps, 1)
+    warm, total = config.warmup_epochs * objective.steps, max(config.epochs * objective.steps, 1)
 
     def rate(step: int) -> float:
         if step < warm:
@@ -134,7 +136,7 @@ def warming_average(decay: float) -> Callable[[Any, Any, Any], None]:
     return update
 
 
-def _run_epoch(state: _State, task: Task, config: TrainConfig, seed: int) -> None:
+def _run_epoch(state: _State, objective: Objective, config: TrainConfig, seed: int) -> None:
     import torch
 
     torch.manual_seed(1_000_003 * seed + state.epoch)
@@ -142,9 +144,9 @@ def _run_epoch(state: _State, task: Task, config: TrainConfig, seed: int) -> Non
     state.network.eval()  # batch normalisation keeps its statistics; gradients flow all the same
     sums: dict[str, float] = {}
     steps = 0
-    for batch in task.batches(rng):
+    for batch in objective.batches(rng):
         with state.precision.forward():
-            loss, figures = task.loss(state.network, batch)
+            loss, figures = objective.loss(state.network, batch)
         value = float(loss.detach())
         _step(state, loss, value, config)
         steps += 1
@@ -152,8 +154,8 @@ def _run_epoch(state: _State, task: Task, config: TrainConfig, seed: int) -> Non
             sums[name] = sums.get(name, 0.0) + figure
     state.epoch += 1
     row = {"epoch": float(state.epoch), **{name: total / steps for name, total in sums.items()}}
-    if task.validate is not None:
-        row["validation"] = _validate(state, task.validate)
+    if objective.validate is not None:
+        row["validation"] = _validate(state, objective.validate)
     state.history.append(row)
 
 

@@ -24,7 +24,7 @@ from ecos_core.storage import (
     Location,
     Manifest,
     ShardRecord,
-    read_manifest,
+    held,
     sha256_hex,
     write_manifest,
 )
@@ -106,7 +106,7 @@ def train_selection(
             load,
             fingerprint,
             where / f"scratch-seed{seed}",
-            inputs["train"],
+            {role: inputs[role] for role in ("lake", "extractor", "train")},
             progress,
         )
         for seed in _seeds(config)
@@ -232,20 +232,20 @@ def _write(out: Location, name: str, content: bytes) -> ShardRecord:
 
 def _finished(out: Location, inputs: dict[str, str], config: TrainConfig) -> TrainResult | None:
     """The result in ``out``, when it is of the same inputs and configuration."""
-    if not (out / MANIFEST_NAME).exists():
-        return None
-    manifest = read_manifest(out, KIND)
-    if manifest.inputs != inputs or not _is_of(config, manifest.parameters):
+    manifest = held(
+        out, KIND, inputs, config.model_dump(mode="json"), replace=True, read_old=_in_words_of_today
+    )
+    if manifest is None:
         return None
     return TrainResult(str(out), manifest, json.loads((out / METRICS_NAME).read_bytes()), reused=True)
 
 
-def _is_of(config: TrainConfig, parameters: dict[str, Any]) -> bool:
-    """Whether stored parameters, of this version or an earlier one, mean ``config``."""
+def _in_words_of_today(parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """Stored parameters of an earlier version; None where they mean no configuration any more."""
     try:
-        return TrainConfig.model_validate(parameters) == config
+        return TrainConfig.model_validate(parameters).model_dump(mode="json")
     except ValidationError:
-        return False
+        return None
 
 
 def _fingerprint_of(lake: Lake, selection: Manifest) -> str:

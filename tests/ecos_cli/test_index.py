@@ -36,16 +36,31 @@ def test_index_says_what_it_made_in_words(lake: str) -> None:
     assert "1 clusters of 24 to 24 images" in told
 
 
+def test_where_nothing_is_known_the_usual_number_is_taken_and_the_newest_is_kept_then(lake: str) -> None:
+    small = ["index", "--lake", lake, "--image-size", "32", "--json"]
+
+    def told(*more: str) -> dict[str, object]:
+        found: dict[str, object] = json.loads(run(app, [*small, *more], catch_exceptions=False).stdout)
+        return found
+
+    first = told()
+    assert first["clusters"] == 24 and "no client is known" in str(first["clusters_why"])
+    given = told("--clusters", "5")
+    kept = told()
+    assert kept["clustering"] == given["clustering"] and "newest clustering" in str(kept["clusters_why"])
+    near = told("--records", "600", "--sigma", "20", "--set", "clusters=auto")
+    assert near["clusters"] == 1 and "600 records at noise sigma 20" in str(near["clusters_why"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--clusters", "25"], "more clusters than images"),
         (["--clusters", "many"], "whole number"),
-        (["--clusters", "auto"], "--records"),
         (["--clusters", "3", "--extractor", "resnet_5"], "unknown extractor"),
-        (["--clusters", "3", "--image-size", "4"], "--image-size 4"),
-        (["--clusters", "3", "--dtype", "int8"], "float16 or float32"),
-        (["--clusters", "3", "--backend", "cuml", "--image-size", "32"], "unknown k-means backend"),
+        (["--clusters", "3", "--image-size", "4"], "extractor.image_size: .* greater than or equal to 32"),
+        (["--clusters", "3", "--dtype", "int8"], "extractor.dtype: .*float16"),
+        (["--clusters", "3", "--backend", "cuml", "--image-size", "32"], "backend: .*faiss"),
     ],
 )
 def test_what_is_wrong_is_said(lake: str, arguments: list[str], message: str) -> None:

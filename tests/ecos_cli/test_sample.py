@@ -171,7 +171,8 @@ def test_a_disk_that_fills_up_after_the_answer_costs_nothing_twice(
 ) -> None:
     line = asked(tiny_lake, client, tmp_path / "out", epsilon=0.27)
     with monkeypatch.context() as full:
-        full.setattr("ecos_core.stages.selecting.check_folder", lambda *_, **__: None)
+        full.setattr("ecos_core.stages.sampling.check_writable", lambda *_: None)
+        full.setattr("ecos_core.stages.selecting.check_writable", lambda *_: None)
         full.setattr(os, "fsync", no_space)
         ended = ecos(capsys, *line)
     assert ended.code in (1, 2) and "the disk is full" in ended.line

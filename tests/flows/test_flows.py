@@ -26,7 +26,7 @@ from ecos_core.config import (
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake
 from ecos_core.sampling.config import SamplerConfig
-from ecos_core.stages.selecting import Choice, publish_latest, select
+from ecos_core.stages.selecting import Choice, Selecting, publish_latest
 from ecos_core.storage import Location
 from tests.flows.prefect_support import all_that_the_server_holds, artifacts_of, runs_of
 from tests.tiny_support import (
@@ -215,7 +215,7 @@ def test_each_selection_is_handed_out_into_a_folder_of_its_own(
     def published(seed: int) -> str:
         lake, picks = Lake.open(str(tiny_lake)), Location.of(tmp_path / "picks")
         choice = Choice(30, "random", SamplerConfig(), seed)
-        folder = select(lake, Clustering.open(lake), choice, None, picks, named=True).folder
+        folder = Selecting(lake, Clustering.open(lake), choice, picks, named=True).select(None).folder
         publish_latest(picks, folder)
         return folder.name
 
@@ -235,7 +235,7 @@ def test_each_selection_is_handed_out_into_a_folder_of_its_own(
     assert sorted(path.name for path in (tmp_path / "handed").iterdir()) == sorted([first, second])
     kept = runs_of(prefect_url, "hand-off")[0]["parameters"]["config"]
     assert (kept["selection"], kept["out"]) == (again["selection"], again["handoff"]), "a resumed run goes on"
-    with pytest.raises(InputError, match="another selection; choose another folder"):
+    with pytest.raises(InputError, match="another selection"):
         hand_off(HandOffConfig.model_validate({**values, "out": given["handoff"]}))
 
 

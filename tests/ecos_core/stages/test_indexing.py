@@ -23,10 +23,10 @@ def test_the_record_counts_refusals_copies_and_test_images_in_the_lake(tmp_path)
         sources=[ImageSource(path=str(source))],
     )
     report = indexing.ingest_source(lake, config.sources[0])
-    clustering = indexing.cluster(lake, indexing.extract(lake, config.extractor), config)
-    assert "lake/near_duplicates" not in indexing.lake_facts(lake, clustering.id)
+    clustering = indexing.cluster(config, indexing.extract(config)).clustering
+    assert "lake/near_duplicates" not in indexing.lake_facts(lake, clustering)
     found = indexing.mark_duplicates(lake, clustering)
-    facts = indexing.lake_facts(lake, clustering.id, str(test))
+    facts = indexing.lake_facts(lake, clustering, str(test))
     assert report.reasons == {"not_an_image": 1}
     assert facts["lake/images"] == 12 and facts["lake/quarantined/not_an_image"] == 1
     assert facts["lake/near_duplicates"] == found.superfluous

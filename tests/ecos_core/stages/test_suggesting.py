@@ -133,7 +133,9 @@ def test_another_question_does_not_overwrite_an_answer(
     out = tmp_path / "guesses"
     ecos_json(*asked(tiny_lake, selection, labeller, out, method="label-histogram"))
     ended = ecos(capsys, *asked(tiny_lake, selection, labeller, out, method="label-histogram", epsilon=3))
-    assert ended.code == 2 and "another question" in ended.line
+    assert (
+        ended.code == 2 and "holds another suggestions" in ended.line and "of another privacy" in ended.line
+    )
 
 
 @pytest.mark.integration

@@ -27,7 +27,9 @@ def task(**changes):
     def batches(rng):
         return np.split(rng.permutation(32), 4)
 
-    return loop.Task(**({"batches": batches, "steps": 4, "loss": loss, "digest": "line"} | changes))
+    return loop.Objective(
+        **({"batches": batches, "steps": 4, "loss": loss, "inputs": {"train": "line"}} | changes)
+    )
 
 
 def fit(scratch, config=CONFIG, seed=1, **changes):

@@ -1,0 +1,63 @@
+"""What a client's data has paid: one record, made from a receipt, kept with every answer, shown everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+from ecos_core.client.protocol import Receipt
+from ecos_core.config import PrivacyConfig
+from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency
+
+
+@dataclass(frozen=True)
+class Account:
+    """The account after one release.
+
+    ``epsilon_release``: of this one; ``epsilon`` (exact) and ``epsilon_autodp``: of all so far, at ``delta``.
+    ``sigma``: standard deviation of the noise in records, ``sensitivity``: L2, ``gamma``: share of the records asked.
+    ``epsilon_limit``: what the client said its limit is when it was asked; owners may change it, so no file keeps it.
+    """
+
+    epsilon: float
+    epsilon_autodp: float
+    epsilon_release: float
+    delta: float
+    sigma: float
+    adjacency: str
+    gamma: float = 1.0
+    sensitivity: float = 1.0
+    epsilon_limit: float | None = None
+
+    @classmethod
+    def after(cls, receipt: Receipt, privacy: PrivacyConfig, sigma: float, limit: float | None) -> Self:
+        """The account that a receipt states, for a release asked for with ``privacy`` at noise ``sigma``."""
+        return cls(
+            epsilon=receipt.epsilon,
+            epsilon_autodp=receipt.epsilon_autodp,
+            epsilon_release=receipt.epsilon_release,
+            delta=receipt.delta,
+            sigma=sigma,
+            adjacency=str(privacy.adjacency),
+            gamma=privacy.gamma,
+            sensitivity=HISTOGRAM_SENSITIVITY[Adjacency(privacy.adjacency)],
+            epsilon_limit=limit,
+        )
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any], limit: float | None = None) -> Self | None:
+        """From an artefact's summary; None for what no client was asked for (the demo's noise-free reference)."""
+        if "epsilon_release" not in stored:
+            return None
+        known = {field.name for field in fields(cls)}
+        return replace(cls(**{name: stored[name] for name in known & stored.keys()}), epsilon_limit=limit)
+
+    def stored(self) -> dict[str, Any]:
+        """What an artefact keeps of it."""
+        return {name: value for name, value in asdict(self).items() if name != "epsilon_limit"}
+
+    @property
+    def remaining(self) -> float | None:
+        """Epsilon left below the limit; None where that is not known."""
+        return None if self.epsilon_limit is None else max(0.0, self.epsilon_limit - self.epsilon)
