@@ -5,8 +5,9 @@ import pytest
 
 from ecos_core.clustering import runs
 from ecos_core.clustering.assignment import nearest
-from ecos_core.clustering.clustering import Clustering, cluster_lake
+from ecos_core.clustering.clustering import RADII_NAME, Clustering, cluster_lake
 from ecos_core.clustering.pool import LakePool
+from ecos_core.clustering.radii import BINS, radii_from_members
 from ecos_core.errors import InputError
 from ecos_core.features.extraction import extract_lake
 from ecos_core.features.extractor import Extractor
@@ -164,3 +165,36 @@ def test_errors_name_what_is_wrong(grow: Grow, colour_extractor: Extractor) -> N
         Clustering.open(lake, "beef")
     with pytest.raises(InputError, match="no cluster 3"):
         LakePool.open(lake).members(3)
+
+
+def test_radii_hold_95_percent_of_each_clusters_members(grow: Grow, colour_extractor: Extractor) -> None:
+    lake = grow(80, 1)
+    clustering = cluster_lake(lake, extract_lake(lake, colour_extractor), clusters=3, seed=1)
+    pool = LakePool(lake, clustering)
+    for number in range(3):
+        distances = np.sort(pool.members(number).distances)
+        least = distances[int(np.ceil(0.95 * len(distances))) - 1]
+        assert least <= clustering.radii[number] <= least + distances[-1] / BINS
+    runs_together = radii_from_members(
+        np.concatenate([np.full(len(pool.members(n)), n) for n in range(3)]),
+        np.concatenate([pool.members(n).distances for n in range(3)]),
+        3,
+    )
+    np.testing.assert_array_equal(clustering.radii, runs_together)
+
+
+def test_radii_stay_those_of_the_fit_when_the_lake_grows(grow: Grow, colour_extractor: Extractor) -> None:
+    lake = grow(40, 1)
+    first = cluster_lake(lake, extract_lake(lake, colour_extractor), clusters=4)
+    lake = grow(40, 2)
+    grown = cluster_lake(lake, extract_lake(lake, colour_extractor), clusters=4)
+    assert grown.parent == first.id and grown.rows > first.rows
+    np.testing.assert_array_equal(grown.radii, first.radii)
+
+
+def test_a_clustering_of_before_radii_were_kept_has_its_own(grow: Grow, colour_extractor: Extractor) -> None:
+    lake = grow(40, 1)
+    clustering = cluster_lake(lake, extract_lake(lake, colour_extractor), clusters=4)
+    kept = clustering.radii
+    (clustering.root / clustering.id / RADII_NAME).remove()
+    np.testing.assert_array_equal(Clustering.open(lake).radii, kept)
