@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ecos_core.clustering.backends import BackendName
 from ecos_core.clustering.kmeans import POINTS_PER_CENTROID, Centroids, centroids_digest, fit_kmeans
-from ecos_core.clustering.radii import cluster_radii
+from ecos_core.clustering.reach import Reach
 from ecos_core.clustering.runs import (
     RunDone,
     RunStatistics,
@@ -46,7 +46,7 @@ from ecos_core.storage.parquet import open_parquet
 
 KIND = "clusters"
 CENTROIDS_NAME = "centroids.parquet"
-RADII_NAME = "radii.parquet"
+REACH_NAME = "reach.parquet"
 MEMBERS_NAME = "members"
 ID_DIGITS = 16
 
@@ -118,13 +118,12 @@ class Clustering:
         return read_centroids(self.root / self.id / CENTROIDS_NAME)
 
     @functools.cached_property
-    def radii(self) -> NDArray[np.float32]:
-        """How far each cluster reaches, float32 [R]: those of the fit, whatever the lake has grown by since, so that
-        a client is asked the same question. A clustering of before they were kept has them computed from its own
-        members."""
-        if (self.root / self.id / RADII_NAME).exists():
-            return read_radii(self.root / self.id / RADII_NAME)
-        return cluster_radii(self.root, self.runs, self.statistics)
+    def reach(self) -> Reach:
+        """How far the clusters reach: as it was at the fit, whatever the lake has grown by since, so that a client is
+        asked the same question. A clustering of before it was kept has it computed from its own members."""
+        if (self.root / self.id / REACH_NAME).exists():
+            return Reach.read(self.root / self.id / REACH_NAME)
+        return Reach.of_runs(self.root, self.runs, self.statistics, self.centroids)
 
     @property
     def cluster_sizes(self) -> NDArray[np.int64]:
@@ -262,7 +261,7 @@ def _assign(
             lake, feature_set, plans, centroids, root / id / MEMBERS_NAME, engine=engine, progress=progress
         )
         new = [_relative_to_root(done, id) for done in finished]
-        write_radii(root / id, before.radii if before else _radii(root, new, int(request["clusters"])))
+        (before.reach if before else _reach(root, new, centroids)).write(root / id, REACH_NAME)
         manifest = _manifest(root, inputs, request, kept, new, before)
         write_manifest(root / id, manifest)
     return Clustering.at(root, id)
@@ -271,6 +270,11 @@ def _assign(
 def _radii(root: Location, runs: Sequence[RunDone], clusters: int) -> NDArray[np.float32]:
     statistics = merge_statistics([read_statistics(root, run.statistics) for run in runs], clusters)
     return cluster_radii(root, runs, statistics)
+
+
+def _reach(root: Location, runs: Sequence[RunDone], centroids: NDArray[np.float32]) -> Reach:
+    statistics = merge_statistics([read_statistics(root, run.statistics) for run in runs], len(centroids))
+    return Reach.of_runs(root, runs, statistics, centroids)
 
 
 def _relative_to_root(done: RunDone, id: str) -> RunDone:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from ecos_core.sampling.facility import greedy_facility_location
 from ecos_core.sampling.filling import fill
 from ecos_core.sampling.k_center import Picks
 from ecos_core.sampling.k_center_device import Search, k_center_on
+from ecos_core.sampling.outside import OutsideShare, outside_by_cluster, outside_share, power_for
 from ecos_core.sampling.pool import Members, Pool, in_a_group
 from ecos_core.sampling.ranking import DUPLICATE_GROUP, DUPLICATE_RADIUS, Ranker, Ranking
 from ecos_core.sampling.selection import FARTHEST, NEAREST, REPRESENTATIVE, Selection
@@ -32,7 +33,11 @@ def ecos(
     seed: int,
     selected: Sequence[str] = (),
 ) -> Selection:
-    """Denoise, weight, Webster's quotas, then facility location or k-center inside each cluster."""
+    """Denoise, weight, Webster's quotas, then facility location or k-center inside each cluster.
+
+    Where the client was asked how much of it lies outside the lake and ``config.power`` is left open, that share says
+    how concentrated the seats are (``outside.power_for``), and every reason says so.
+    """
     return _by_score("ecos", pool, budget, scores, config, selected)
 
 
@@ -63,17 +68,30 @@ def _by_score(
 ) -> Selection:
     noisy = needed_scores(name, pool, scores)
     clean = denoised(noisy, config)
-    return fill(
+    share = outside_share(noisy)
+    power = power_for(share) if config.power is None else config.power
+    chosen = fill(
         name,
         pool,
         budget,
-        weigh(clean, config),
+        weigh(clean if power >= 1.0 else clean + outside_by_cluster(noisy), power),
         diverse_ranker(config),
         config=config,
         selected=selected,
         noisy=noisy.noisy.astype(np.float64),
         scores=clean,
     )
+    if share is None or config.power is not None:
+        return chosen
+    return replace(chosen, reason=np.char.add(chosen.reason, f"; {_rule(share, power)}"))
+
+
+def _rule(share: OutsideShare, power: float) -> str:
+    """What the outside share made of the seats, in words."""
+    if not share.known:
+        return "seats follow the scores: too few records to tell how much is outside the lake"
+    said = f"about {share.share:.0%} of the client is outside the lake"
+    return f"seats follow the scores: {said}" if power >= 1.0 else f"seats spread (power {power:.2g}): {said}"
 
 
 def needed_scores(name: str, pool: Pool, scores: Scores | None) -> Scores:
@@ -94,10 +112,10 @@ def denoised(scores: Scores, config: SamplerConfig) -> Doubles:
     return denoise(scores.noisy, scores.sigma, config.denoise)
 
 
-def weigh(estimated: Doubles, config: SamplerConfig) -> Doubles:
+def weigh(estimated: Doubles, power: float) -> Doubles:
     """Weights [R] from estimated counts: to a power, at most 1."""
     largest = estimated.max(initial=0.0)
-    return np.asarray((estimated / largest) ** config.power if largest > 0 else estimated, dtype=np.float64)
+    return np.asarray((estimated / largest) ** power if largest > 0 else estimated, dtype=np.float64)
 
 
 def diverse_ranker(config: SamplerConfig) -> Ranker:

@@ -17,20 +17,40 @@ from ecos_core.settings import Settings
 @dataclass(frozen=True)
 class Scores:
     """What the client answered: ``noisy`` int64 [R], one count a cluster, may be negative; ``sigma`` of the
-    noise in counts (0: none). Raises InputError on another shape or a negative sigma."""
+    noise in counts (0: none). Raises InputError on another shape or a negative sigma.
+
+    ``outside`` int64 [K]: the records that lie outside every cluster's radius, by the region of their nearest one, and
+    ``regions`` int64 [R]: each cluster's region. None where the client was not asked for them: then ``noisy`` counts
+    all records, else those inside.
+    """
 
     noisy: npt.NDArray[np.int64]
     sigma: float
+    outside: npt.NDArray[np.int64] | None = None
+    regions: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        counts = np.asarray(self.noisy)
-        if counts.ndim != 1 or not np.issubdtype(counts.dtype, np.integer):
-            raise InputError(
-                f"scores: one integer a cluster is needed, found {counts.dtype} of shape {counts.shape}"
-            )
+        object.__setattr__(self, "noisy", _counts(self.noisy, "one integer a cluster"))
         if not np.isfinite(self.sigma) or self.sigma < 0:
             raise InputError(f"scores: sigma {self.sigma} must be finite and not negative")
-        object.__setattr__(self, "noisy", counts.astype(np.int64))
+        if self.outside is None or self.regions is None:
+            if self.outside is not self.regions:
+                raise InputError("scores: outside counts and the clusters' regions go together")
+            return
+        object.__setattr__(self, "outside", _counts(self.outside, "one integer a region"))
+        object.__setattr__(self, "regions", _counts(self.regions, "one region a cluster"))
+        if len(self.regions) != len(self.noisy) or self.regions.max(initial=0) >= len(self.outside):
+            raise InputError(
+                f"scores: {len(self.regions)} regions up to {self.regions.max(initial=0)} for {len(self.noisy)} "
+                f"clusters and {len(self.outside)} outside counts"
+            )
+
+
+def _counts(values: npt.NDArray[np.int64], what: str) -> npt.NDArray[np.int64]:
+    counts = np.asarray(values)
+    if counts.ndim != 1 or not np.issubdtype(counts.dtype, np.integer):
+        raise InputError(f"scores: {what} is needed, found {counts.dtype} of shape {counts.shape}")
+    return counts.astype(np.int64)
 
 
 class SamplerConfig(Settings):
@@ -46,8 +66,12 @@ class SamplerConfig(Settings):
         title="Denoising rule",
         description="How the noisy scores become estimated counts; free post-processing.",
     )
-    power: float = Field(
-        1.0, gt=0, le=8, title="Power", description="Weights are raised to this power, no unit."
+    power: float | None = Field(
+        None,
+        gt=0,
+        le=8,
+        title="Power",
+        description="Weights are raised to it; empty: 1 where the lake is near the client, to 0.25 where it is far.",
     )
     diversity: Literal["facility", "k_center"] = Field(
         "facility",

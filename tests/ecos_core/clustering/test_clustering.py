@@ -5,9 +5,9 @@ import pytest
 
 from ecos_core.clustering import runs
 from ecos_core.clustering.assignment import nearest
-from ecos_core.clustering.clustering import RADII_NAME, Clustering, cluster_lake
+from ecos_core.clustering.clustering import REACH_NAME, Clustering, cluster_lake
 from ecos_core.clustering.pool import LakePool
-from ecos_core.clustering.radii import BINS, radii_from_members
+from ecos_core.clustering.reach import BINS, Reach
 from ecos_core.errors import InputError
 from ecos_core.features.extraction import extract_lake
 from ecos_core.features.extractor import Extractor
@@ -174,13 +174,13 @@ def test_radii_hold_95_percent_of_each_clusters_members(grow: Grow, colour_extra
     for number in range(3):
         distances = np.sort(pool.members(number).distances)
         least = distances[int(np.ceil(0.95 * len(distances))) - 1]
-        assert least <= clustering.radii[number] <= least + distances[-1] / BINS
-    runs_together = radii_from_members(
+        assert least <= clustering.reach.radii[number] <= least + distances[-1] / BINS
+    together = Reach.of_members(
         np.concatenate([np.full(len(pool.members(n)), n) for n in range(3)]),
         np.concatenate([pool.members(n).distances for n in range(3)]),
-        3,
+        clustering.centroids,
     )
-    np.testing.assert_array_equal(clustering.radii, runs_together)
+    np.testing.assert_array_equal(clustering.reach.radii, together.radii)
 
 
 def test_radii_stay_those_of_the_fit_when_the_lake_grows(grow: Grow, colour_extractor: Extractor) -> None:
@@ -189,12 +189,13 @@ def test_radii_stay_those_of_the_fit_when_the_lake_grows(grow: Grow, colour_extr
     lake = grow(40, 2)
     grown = cluster_lake(lake, extract_lake(lake, colour_extractor), clusters=4)
     assert grown.parent == first.id and grown.rows > first.rows
-    np.testing.assert_array_equal(grown.radii, first.radii)
+    np.testing.assert_array_equal(grown.reach.radii, first.reach.radii)
+    np.testing.assert_array_equal(grown.reach.regions, first.reach.regions)
 
 
 def test_a_clustering_of_before_radii_were_kept_has_its_own(grow: Grow, colour_extractor: Extractor) -> None:
     lake = grow(40, 1)
     clustering = cluster_lake(lake, extract_lake(lake, colour_extractor), clusters=4)
-    kept = clustering.radii
-    (clustering.root / clustering.id / RADII_NAME).remove()
-    np.testing.assert_array_equal(Clustering.open(lake).radii, kept)
+    kept = clustering.reach.radii
+    (clustering.root / clustering.id / REACH_NAME).remove()
+    np.testing.assert_array_equal(Clustering.open(lake).reach.radii, kept)
