@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uvicorn
 
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import Home, init_home_from_features
 from ecos_core.client.policy import Policy
-from ecos_core.client.service import create_app
+from ecos_core.client.serve import prepared
 
 FINGERPRINT = "test-extractor"
 DIMENSION = 8
@@ -57,17 +56,17 @@ def token_of(home: Home) -> str:
 
 @contextmanager
 def serving(home: Home, **options: Any) -> Iterator[str]:
-    """The HTTP service of ``home`` in a thread, on a free port of loopback; yields its address."""
-    config = uvicorn.Config(create_app(Engine(home)), **{"port": 0, "log_level": "error", **options})
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    """The HTTP service of ``home`` in a thread, on a free port of loopback; yields its address. ``options``: those
+    of ``serve``."""
+    server, listener, address = prepared(Engine(home), **options)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield f"{'https' if config.is_ssl else 'http'}://127.0.0.1:{port}"
+        yield address
     finally:
         server.should_exit = True
         thread.join(10)
+        listener.close()

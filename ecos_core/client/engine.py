@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from ecos_core import __version__
 from ecos_core.client import protocol, wire
 from ecos_core.client.approval import Approvals
-from ecos_core.client.faults import RateLimitedError, WaitingForApprovalError
+from ecos_core.client.faults import RefusedByOwnerError, WaitingForApprovalError
 from ecos_core.client.home import Home
 from ecos_core.client.keys import public_hex, sign_receipt
 from ecos_core.client.masks import participant
@@ -60,8 +60,7 @@ class Engine:
         self._context = Context(home.policy, held, self._key)
         self._slot = threading.Lock()
         self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._approvals = Approvals(home.path)
-        self._recent: dict[str, deque[float]] = {}
+        self.approvals = Approvals(home.path)
 
     def warm_up(self) -> None:
         """Load the accountants and the sampler and touch the features, so that the first answer is as quick
@@ -75,6 +74,11 @@ class Engine:
     def close(self) -> None:
         """Close this thread's connection to the ledger."""
         self._ledger.close()
+
+    @property
+    def head(self) -> int:
+        """The number of the ledger's last entry."""
+        return self._ledger.head.sequence
 
     def info(self, requester: str) -> ClientInfo:
         """What this requester may know: the owner's statements and the ledger's state."""
@@ -106,7 +110,7 @@ class Engine:
     def answer(self, message: bytes, requester: str, operation: str | None = None) -> bytes:
         """The framed release for a framed request (of that ``operation``, when one is given).
 
-        Raises InputError (malformed), PolicyError, BudgetExceeded, RateLimitedError; nothing was spent then.
+        Raises InputError (malformed), PolicyError, BudgetExceeded; nothing was spent then.
         """
         task = self.check(message, requester, operation)
         key = sha256_hex(f"{requester}\n{task.request.digest}".encode())
@@ -135,7 +139,6 @@ class Engine:
 
         def release() -> bytes:
             nonlocal began
-            self._check_rate(requester)
             began = time.monotonic()
             return wire.encode({"operation": task.request.parameters.operation}, task.answer())
 
@@ -188,9 +191,11 @@ class Engine:
 
     def _check_approved(self, task: Task, key: str, requester: str) -> None:
         """Under manual approval, note the request down for the owner unless it was approved."""
-        if self.policy.approval_of(requester) == "automatic" or self._approvals.is_approved(key):
+        if self.policy.approval_of(requester) == "automatic" or self.approvals.is_approved(key):
             return
-        self._approvals.ask(key, self.describe(task, requester))
+        if (reason := self.approvals.refusal(key)) is not None:
+            raise RefusedByOwnerError.because(reason)
+        self.approvals.ask(key, self.describe(task, requester))
         raise WaitingForApprovalError(key)
 
     def preview(self, message: bytes, requester: str) -> dict[str, Any]:
@@ -232,15 +237,6 @@ class Engine:
             "delta": self._ledger.delta,
             "outcome": outcome,
         }
-
-    def _check_rate(self, requester: str) -> None:
-        now = time.monotonic()
-        recent = self._recent.setdefault(requester, deque())
-        while recent and recent[0] <= now - 60.0:
-            recent.popleft()
-        if len(recent) >= self.policy.requests_per_minute:
-            raise RateLimitedError(self.policy.requests_per_minute)
-        recent.append(now)
 
     def _wait(self, began: float) -> None:
         """Sleep until the next whole number of deadlines after ``began``."""

@@ -13,6 +13,7 @@ STATUS = {
     "unauthorised": 401,
     "forbidden": 403,
     "waiting": 403,
+    "refused": 403,
     "budget": 403,
     "slow": 408,
     "too_large": 413,
@@ -27,17 +28,27 @@ RETRYABLE = frozenset({"waiting", "slow", "busy"})
 class UnauthorisedError(PolicyError):
     """No valid token."""
 
-    def __init__(self) -> None:
-        super().__init__("the client does not know this token; ask the data owner for one")
+    def __init__(self, *, expired: bool = False) -> None:
+        problem = "this token has expired" if expired else "the client does not know this token"
+        super().__init__(f"{problem}; ask the data owner for one")
 
 
 class WaitingForApprovalError(PolicyError):
     """The owner approves each request by hand and has not approved this one yet."""
 
-    def __init__(self, digest: str) -> None:
+    def __init__(self, key: str) -> None:
         super().__init__(
-            f"the request waits for the data owner's approval (it is {digest[:16]}); ask again later"
+            f"the request waits for the data owner's approval (it is {key[:16]}); ask again later"
         )
+        self.key = key
+
+
+class RefusedByOwnerError(PolicyError):
+    """The owner looked at this very request and refused it."""
+
+    @classmethod
+    def because(cls, reason: str) -> RefusedByOwnerError:
+        return cls(f"the data owner refused this request{f': {reason}' if reason else ''}; nothing was spent")
 
 
 class RateLimitedError(RemoteError):
@@ -45,6 +56,20 @@ class RateLimitedError(RemoteError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit} new requests in a minute; wait and ask again", retryable=True)
+
+
+class TooLargeError(InputError):
+    """More bytes than the policy allows for one request."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request is larger than this client takes ({limit} bytes)")
+
+
+class SlowError(RemoteError):
+    """The request did not arrive in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the request took longer than {seconds:g} seconds to arrive", retryable=True)
 
 
 class ErrorBody(BaseModel):
@@ -70,8 +95,11 @@ def describe(error: Exception) -> ErrorBody:
     known: tuple[tuple[type[Exception], str], ...] = (
         (UnauthorisedError, "unauthorised"),
         (WaitingForApprovalError, "waiting"),
+        (RefusedByOwnerError, "refused"),
         (PolicyError, "forbidden"),
+        (SlowError, "slow"),
         (RemoteError, "busy"),
+        (TooLargeError, "too_large"),
         (InputError, "invalid"),
     )
     for kind, word in known:
@@ -87,6 +115,8 @@ def restore(body: ErrorBody, where: str) -> EcosError:
     message = f"client {where}: {body.message}"
     if body.error == "budget" and None not in (body.asked, body.spent, body.limit, body.delta):
         return BudgetExceeded(body.asked or 0.0, body.spent or 0.0, body.limit or 0.0, body.delta or 0.0)
+    if body.error == "refused":
+        return RefusedByOwnerError(message)
     if body.error in ("forbidden", "waiting", "unauthorised"):
         return PolicyError(message)
     if body.error in ("invalid", "too_large"):

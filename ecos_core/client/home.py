@@ -4,6 +4,7 @@
     key.pem, tokens.json       the signing key; the requesters' hashed tokens (both mode 600)
     token                      the first requester's token (mode 600), to be given away
     ledger/, extractors/       what was spent; what is agreed with the lakes
+    log/                       the security log: what was asked, refused and decided
     private_records.jsonl      the list of images           \\ these never leave
     private_features/          one folder a fingerprint     /
 
@@ -18,7 +19,7 @@ import secrets
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from ecos_core.client.records import (
     store_features,
     write_records,
 )
+from ecos_core.client.security_log import SecurityLog
 from ecos_core.client.tokens import TokenStore
 from ecos_core.errors import InputError
 from ecos_core.privacy.budget import Limits
@@ -75,6 +77,10 @@ class Home:
     def tokens(self) -> TokenStore:
         return TokenStore(self.path / "tokens.json")
 
+    @property
+    def log(self) -> SecurityLog:
+        return SecurityLog(self.path / "log")
+
     def key(self) -> Ed25519PrivateKey:
         return load_key(self.path / "key.pem")
 
@@ -97,6 +103,7 @@ class Home:
             )
         if ledger.limits != limits_of(self.policy):
             ledger.set_limits(limits_of(self.policy))
+            self.log.write("limits", **asdict(ledger.limits), sequence=ledger.head.sequence)
         return ledger
 
     def features(self, fingerprint: str) -> PrivateFeatures:

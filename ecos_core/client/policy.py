@@ -46,6 +46,7 @@ class Policy(BaseModel):
     clusters_at_most: Annotated[int, Field(ge=1)] = 2000
     points_at_most: Annotated[int, Field(ge=1)] = 5000
     requests_per_minute: Annotated[int, Field(ge=1)] = 60
+    failed_logins_per_minute: Annotated[int, Field(ge=1)] = 30
     approval: Approval | list[Name] = "automatic"
     peers: list[Key] = []
     honest_peers: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -160,8 +161,10 @@ clusters_per_record: {clusters_per_record:g}
 clusters_at_most: {clusters_at_most}
 # Most public images that one label request may hold.
 points_at_most: {points_at_most}
-# New requests of one requester; repeats are free and not counted.
+# Requests of one requester, whether answered or refused; repeats of an answer are free and not counted.
 requests_per_minute: {requests_per_minute}
+# Log-ins without a valid token, from one address.
+failed_logins_per_minute: {failed_logins_per_minute}
 largest_request_mb: {largest_request_mb:g}
 
 # --- How it is answered ---

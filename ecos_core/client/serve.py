@@ -9,18 +9,22 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from ecos_core.client.engine import Engine
+from ecos_core.client.gate import Caller, Gate
 from ecos_core.errors import InputError
 
-KEEP_ALIVE_S = 15
-CONNECTIONS = 64
+if TYPE_CHECKING:
+    import uvicorn
+
+Socket = TypeVar("Socket", bound=socket.socket)
 
 
 @dataclass(frozen=True)
 class Tls:
     """PEM files: our certificate and key; ``clients``: the authority whose certificates requesters must
-    show.
+    show, each with the requester's name in it.
     """
 
     certificate: Path
@@ -35,35 +39,63 @@ def serve(
     port: int = 0,
     tls: Tls | None = None,
     allow_clear_text: bool = False,
+    proxy: str | None = None,
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Answer until the process is told to stop. ``ready`` gets the address once the port is open.
 
+    ``proxy``: the address of a reverse proxy whose word on the requester's address (X-Forwarded-For) is believed.
     Raises InputError when the port is taken, a certificate cannot be read, or the address is beyond this
     machine without TLS.
     """
-    import uvicorn
-
-    from ecos_core.client.service import create_app
-
     if tls is None and not is_loopback(host) and not allow_clear_text:
         raise InputError(
             f"--host {host}: beyond this machine tokens must not travel in clear text; give "
             "--tls-certificate and --tls-key, or --allow-clear-text behind a proxy that does TLS"
         )
     threading.Thread(target=engine.warm_up, daemon=True).start()
-    listener = _listen(host, port)
+    server, listener, address = prepared(engine, host=host, port=port, tls=tls, proxy=proxy)
+    ready(address)
+    server.run(sockets=[listener])
+
+
+def prepared(
+    engine: Engine,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: Tls | None = None,
+    proxy: str | None = None,
+) -> tuple[uvicorn.Server, socket.socket, str]:
+    """The server, its open socket, and its address. Raises as ``serve``."""
+    import uvicorn
+
+    from ecos_core.client.door import HEAD_SECONDS, Door, Listener, protocol
+    from ecos_core.client.service import create_app
+
+    gate = Gate(engine)
+    unlimited = () if proxy is None else (proxy,)
+    door = Door(unlimited=unlimited, told=lambda address, why: gate.turned_out(Caller("http", address), why))
+    listener = _listen(Listener, host, port)
+    listener.door = door
+    clients = None if tls is None else tls.clients
     config = uvicorn.Config(
-        create_app(engine),
+        create_app(engine, gate=gate, certificates=clients is not None),
+        http=protocol(door),
+        ws="none",
+        loop="asyncio",
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        limit_concurrency=CONNECTIONS,
+        proxy_headers=proxy is not None,
+        forwarded_allow_ips=proxy,
+        timeout_keep_alive=int(HEAD_SECONDS),
+        timeout_notify=1,
+        callback_notify=door.close_late_ones,
         ssl_certfile=None if tls is None else str(tls.certificate),
         ssl_keyfile=None if tls is None else str(tls.key),
-        ssl_ca_certs=None if tls is None or tls.clients is None else str(tls.clients),
-        ssl_cert_reqs=ssl.CERT_REQUIRED if tls is not None and tls.clients is not None else ssl.CERT_NONE,
+        ssl_ca_certs=None if clients is None else str(clients),
+        ssl_cert_reqs=ssl.CERT_NONE if clients is None else ssl.CERT_REQUIRED,
     )
     try:
         config.load()
@@ -72,8 +104,9 @@ def serve(
         raise InputError("TLS: a certificate or key file is missing or is no PEM file") from error
     scheme = "http" if tls is None else "https"
     shown = f"[{host}]" if ":" in host else host
-    ready(f"{scheme}://{shown}:{listener.getsockname()[1]}")
-    uvicorn.Server(config).run(sockets=[listener])
+    address = f"{scheme}://{shown}:{listener.getsockname()[1]}"
+    gate.opened("http", address)
+    return uvicorn.Server(config), listener, address
 
 
 def is_loopback(host: str) -> bool:
@@ -85,9 +118,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(kind: type[Socket], host: str, port: int) -> Socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = kind(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

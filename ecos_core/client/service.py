@@ -1,5 +1,4 @@
-"""The client over HTTP. It decides nothing: it reads a bounded body, finds out who asks, and calls the
-engine.
+"""The client over HTTP. It decides nothing: it reads a bounded body and hands it, with who asks, to the gate.
 
 Sizes, status codes and error texts depend on the request and the ledger only.
 """
@@ -8,23 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from ecos_core import __version__
 from ecos_core.client.engine import Engine
-from ecos_core.client.faults import STATUS, ErrorBody, UnauthorisedError, describe
+from ecos_core.client.faults import STATUS, ErrorBody, SlowError, TooLargeError, describe
+from ecos_core.client.gate import Caller, Gate
 from ecos_core.client.protocol import PROTOCOL_VERSION, ClientInfo, Frozen
 from ecos_core.client.wire import MEDIA_TYPE
-from ecos_core.errors import EcosError
+from ecos_core.errors import EcosError, InputError
 
 log = logging.getLogger(__name__)
 BODY_SECONDS = 60.0  # for the whole body, however slowly it drips
-CONCURRENT_BODIES = 8  # bounds the memory: this many of the policy's largest request
+CONCURRENT_BODIES = 2  # of one requester: bounds the memory, and what a slow one can hold up
+CONCURRENT_ANSWERS = 8
 
 SUMMARIES = {
     "score": "Noised centroid coverage scores.",
@@ -70,23 +73,32 @@ class Health(Frozen):
     protocol: int = PROTOCOL_VERSION
 
 
-def create_app(engine: Engine) -> FastAPI:
-    """The ASGI application of one client."""
+def create_app(engine: Engine, *, gate: Gate | None = None, certificates: bool = False) -> FastAPI:
+    """The ASGI application of one client. ``certificates``: each requester must show one with its name in it."""
+    gate = gate or Gate(engine)
     app = FastAPI(title="ECOS client", version=__version__, docs_url=None, redoc_url=None)
     app.add_exception_handler(Exception, _unexpected)
     app.add_exception_handler(EcosError, _expected)
     app.add_exception_handler(HTTPException, _http)
-    bodies = asyncio.Semaphore(CONCURRENT_BODIES)
+    bodies: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(CONCURRENT_BODIES))
+    answers = asyncio.Semaphore(CONCURRENT_ANSWERS)
     limit = int(engine.policy.largest_request_mb * 2**20)
+
+    async def known(request: Request) -> Caller:
+        caller = Caller("http", request.client.host if request.client else None)
+        names = getattr(request.state, "certificate_names", ()) if certificates else None
+        return await run_in_threadpool(gate.by_token, _token(request), caller, names)
 
     @app.get("/v1/health", response_model=Health)
     async def health() -> Health:
         return Health()
 
-    @app.get("/v1/info", response_model=ClientInfo, responses=_pick(401, 500, 503), openapi_extra=_SECURED)
+    @app.get(
+        "/v1/info", response_model=ClientInfo, responses=_pick(401, 429, 500, 503), openapi_extra=_SECURED
+    )
     async def info(request: Request) -> Any:
-        requester = _requester(engine, request)
-        return JSONResponse((await run_in_threadpool(engine.info, requester)).model_dump(mode="json"))
+        told = await run_in_threadpool(gate.info, await known(request))
+        return JSONResponse(told.model_dump(mode="json"))
 
     def operation(path: str, name: str, summary: str) -> None:
         extra = {**_FRAME, **_SECURED}
@@ -100,10 +112,12 @@ def create_app(engine: Engine) -> FastAPI:
             openapi_extra=extra,
         )
         async def answer(request: Request) -> Response:
-            requester = _requester(engine, request)
-            async with bodies:
-                message = await _body(request, limit)
-                response = await run_in_threadpool(engine.answer, message, requester, name)
+            caller = await known(request)
+            async with bodies[str(caller.requester)]:
+                with gate.recorded(caller, name):
+                    message = await _body(request, limit)
+                async with answers:
+                    response = await run_in_threadpool(gate.answer, message, caller, name)
             return Response(response, media_type=MEDIA_TYPE)
 
     for name, summary in SUMMARIES.items():
@@ -121,31 +135,27 @@ def _pick(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _ERRORS[status] for status in statuses}
 
 
-def _requester(engine: Engine, request: Request) -> str:
+def _token(request: Request) -> str | None:
     kind, _, token = request.headers.get("authorization", "").partition(" ")
-    name = engine.tokens.who(token.strip()) if kind.lower() == "bearer" else None
-    if name is None:
-        raise UnauthorisedError
-    return name
+    return token.strip() if kind.lower() == "bearer" else None
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The whole body, if it is within the limit and comes in time."""
-    too_large = HTTPException(413, f"the request is larger than this client takes ({limit} bytes)")
+    """The whole body, if it is within the limit and comes in time. Raises TooLargeError, SlowError, InputError."""
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
-        raise too_large
+        raise TooLargeError(limit)
     found = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 found += chunk
                 if len(found) > limit:
-                    raise too_large
+                    raise TooLargeError(limit)
     except TimeoutError as error:
-        raise HTTPException(
-            408, f"the request took longer than {BODY_SECONDS:g} seconds to arrive"
-        ) from error
+        raise SlowError(BODY_SECONDS) from error
+    except ClientDisconnect as error:
+        raise InputError("the connection ended before the request did") from error
     return bytes(found)
 
 
@@ -162,8 +172,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    names = {408: "slow", 413: "too_large"}
-    body = ErrorBody(error=names.get(error.status_code, "http"), message=str(error.detail))
+    body = ErrorBody(error="http", message=str(error.detail))
     return JSONResponse(body.model_dump(exclude_none=True), error.status_code, headers=error.headers)
 
 

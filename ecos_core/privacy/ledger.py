@@ -76,6 +76,12 @@ class Ledger:
         """The delta of every epsilon in this ledger, fixed when it was made."""
         return self._book.delta
 
+    @property
+    def head(self) -> Mark:
+        """The last entry: its number and the chain's hash after it."""
+        self._refresh()
+        return self._book.seen
+
     @classmethod
     def create(cls, folder: Path, limits: Limits, delta: float) -> Ledger:
         """Make an empty ledger in ``folder``. Raises InputError when one is there, on a network file
