@@ -267,11 +267,6 @@ def _assign(
     return Clustering.at(root, id)
 
 
-def _radii(root: Location, runs: Sequence[RunDone], clusters: int) -> NDArray[np.float32]:
-    statistics = merge_statistics([read_statistics(root, run.statistics) for run in runs], clusters)
-    return cluster_radii(root, runs, statistics)
-
-
 def _reach(root: Location, runs: Sequence[RunDone], centroids: NDArray[np.float32]) -> Reach:
     statistics = merge_statistics([read_statistics(root, run.statistics) for run in runs], len(centroids))
     return Reach.of_runs(root, runs, statistics, centroids)
@@ -345,19 +340,4 @@ def read_centroids(where: Location) -> NDArray[np.float32]:
     with where.open_input() as file:
         table = open_parquet(file).read(use_threads=False)
     stored: NDArray[np.float32] = matrix(table["centroid"], table["centroid"].type.list_size)
-    return stored
-
-
-def write_radii(folder: Location, radii: NDArray[np.float32]) -> None:
-    """``cluster, radius`` as Parquet."""
-    import pyarrow as pa
-
-    ids = pa.array(np.arange(len(radii)), pa.int32())
-    write_shard(folder, RADII_NAME, pa.table({"cluster": ids, "radius": pa.array(radii, pa.float32())}))
-
-
-def read_radii(where: Location) -> NDArray[np.float32]:
-    with where.open_input() as file:
-        table = open_parquet(file).read(use_threads=False)
-    stored: NDArray[np.float32] = table["radius"].to_numpy()
     return stored
