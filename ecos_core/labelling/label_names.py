@@ -40,7 +40,10 @@ def checked_label_set(names: Sequence[str]) -> tuple[str, ...]:
             f"label set: '{twice[0]}' stands there twice; at least two different labels are needed"
         )
     if len(spelled) < 2:
-        raise InputError("label set: at least two different labels are needed, none of them empty")
+        listed = (
+            "; one label a line, or names with commas on the command line" if "," in "".join(spelled) else ""
+        )
+        raise InputError(f"label set: at least two different labels are needed, none of them empty{listed}")
     return tuple(spelled)
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 KIND = "labels"
 RESOLVED_NAME = "labels.parquet"
+# How the reference of an answer begins that its tool has given a number of its own.
+NUMBERED = "annotation "
 
 
 def event_schema() -> pa.Schema:
@@ -63,6 +65,18 @@ class LabelStore:
             for row in read_shard(self.location / "imports", shard).to_pylist():
                 name = known[handoff].name(row["annotator"])
                 yield Event(**row | {"annotator": name, "imported": number})
+
+    def annotators_of(self, handoff: str) -> dict[tuple[str, str, str], str]:
+        """(sample, annotation, time) -> who gave it, of the answers to this hand-off that their tool has numbered."""
+        manifest = self.manifest()
+        columns = ["sample_id", "reference", "created_at", "annotator"]
+        found: dict[tuple[str, str, str], str] = {}
+        for shard, record in zip(manifest.shards, manifest.summary["imports"], strict=True):
+            if record.get("handoff") == handoff:
+                for row in read_shard(self.location / "imports", shard, columns).to_pylist():
+                    if str(row["reference"]).startswith(NUMBERED):
+                        found[row["sample_id"], row["reference"], row["created_at"]] = row["annotator"]
+        return found
 
     def people(self, handoff: str) -> People:
         """The annotators of the hand-off with this digest, as far as imports have told."""
@@ -182,7 +196,7 @@ def _event_table(answers: Iterable[Answer], source: str, now: str, final: bool) 
             "label": answer.label,
             "annotator": answer.annotator,
             "source": source,
-            "created_at": _utc(answer.created_at) or now,
+            "created_at": utc(answer.created_at) or now,
             "status": str(answer.status),
             "reference": answer.reference,
             "final": final,
@@ -192,7 +206,7 @@ def _event_table(answers: Iterable[Answer], source: str, now: str, final: bool) 
     return pa.Table.from_pylist(rows, event_schema())
 
 
-def _utc(text: str | None) -> str | None:
+def utc(text: str | None) -> str | None:
     """ISO 8601 in UTC, so that times compare as text; None where it cannot be read."""
     try:
         moment = datetime.fromisoformat(text or "")

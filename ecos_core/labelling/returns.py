@@ -15,8 +15,8 @@ from ecos_core.labelling.formats import Returned, format_named, format_of
 from ecos_core.labelling.formats.image_folder import files_of, tree_of
 from ecos_core.labelling.handoff import Handoff
 from ecos_core.labelling.label_names import nearest_label
-from ecos_core.labelling.labels import LabelStore
-from ecos_core.labelling.people import UNNAMED
+from ecos_core.labelling.labels import LabelStore, utc
+from ecos_core.labelling.people import UNNAMED, People
 from ecos_core.labelling.resolution import Resolution, renamed
 from ecos_core.labelling.settling import settled
 from ecos_core.labelling.status import HandoffStatus, status_of
@@ -101,6 +101,7 @@ def import_handoff(
             confirmed=confirmed,
         )
     )
+    _link_same_annotations(store, given, people, answers)
     for account, name in (annotators or {}).items():
         people.call(account, name)
     _check_this_handoff(where, given, answers)
@@ -164,6 +165,17 @@ def _check_this_handoff(where: Path, given: Handoff, answers: Sequence[Answer]) 
             f"{where}: not one of its {len(answers):,} entries is of this hand-off ({given.folder}; the first is "
             f"'{answers[0].sample_id}'); name the folder that was handed out, and keep ids and file names as they were"
         )
+
+
+def _link_same_annotations(
+    store: LabelStore, given: Handoff, people: People, answers: Sequence[Answer]
+) -> None:
+    """The same annotation in two exports is one person's, though one names him by number and the other by address."""
+    known = store.annotators_of(given.manifest.digest)
+    for answer in answers:
+        before = known.get((answer.sample_id, str(answer.reference), utc(answer.created_at) or ""))
+        if before is not None and before != answer.annotator:
+            people.same([before, answer.annotator])
 
 
 def _changed(before: Resolution, after: Resolution) -> dict[str, int]:

@@ -77,7 +77,7 @@ def _root(where: Path) -> ElementTree.Element:
         root = ElementTree.fromstring(data)
     except (ElementTree.ParseError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise InputError(
-            f"{where}: holds no {FILE} of CVAT; export the task as 'CVAT for images 1.1'"
+            f"{where}: holds no {FILE} of CVAT; export the task as 'CVAT for images 1.1', or unpack what else it is"
         ) from error
     if root.tag != "annotations" or root.find(".//track") is not None:
         raise InputError(

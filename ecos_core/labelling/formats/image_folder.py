@@ -47,7 +47,10 @@ def read(returned: Returned) -> Iterator[Said]:
     """
     root = tree_of(returned.where)
     apart = returned.given.manifest.parameters.get("suggested_in") == SEPARATE
-    for path in files_of(root):
+    files = list(files_of(root))
+    if not files:
+        raise InputError(f"{root}: no pictures here; give the folder that holds the label folders")
+    for path in files:
         folders = path.relative_to(root).parts[:-1]
         label = () if not folders or folders[-1] == UNLABELLED else (unquote(folders[-1]),)
         waiting = SEPARATE in folders[:-1]

@@ -34,7 +34,11 @@ def open_table(where: Path) -> Iterator[csv.DictReader[str]]:
                 f"{where}: a workbook, not a table of text; save it from the spreadsheet as CSV in UTF-8"
             )
     with open_csv(where) as rows:
-        rows.fieldnames = [name.casefold() for name in rows.fieldnames or []]
+        columns = [name.casefold() for name in rows.fieldnames or []]
+        twice = [name for name in (LABEL, *SAMPLE_COLUMNS, "annotator") if columns.count(name) > 1]
+        if twice:
+            raise InputError(f"{where}: has the column {twice[0]} twice; keep one of them")
+        rows.fieldnames = columns
         yield rows
 
 
@@ -76,15 +80,21 @@ def said_in(
             who=_who(row.get("annotator")),
             by_person=not _untouched(row),
             created_at=str(when) if when else None,
-            reference=reference,
+            reference=f"annotation {row['annotation_id']}"
+            if row.get("annotation_id") not in (None, "")
+            else reference,
             trouble=None if named else "names no sample",
         )
 
 
 def _untouched(row: Mapping[str, Any]) -> bool:
-    """Whether Label Studio's table says that the answer took nobody any time, as one made from a prediction by the
-    data manager did."""
-    return "lead_time" in row and row["lead_time"] in (None, "", 0)
+    """Whether the row may be a first answer: Label Studio's table says that it took nobody any time, as one made from a
+    prediction by the data manager did, or it has a model and its score and nobody's name."""
+    if "lead_time" in row and row["lead_time"] in (None, "", 0):
+        return True
+    return not _who(row.get("annotator")) and any(
+        row.get(name) not in (None, "") for name in ("model", "score")
+    )
 
 
 def _who(value: Any) -> tuple[str, ...]:

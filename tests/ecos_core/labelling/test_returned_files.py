@@ -181,6 +181,12 @@ class TestGuesses:
         with pytest.raises(InputError, match="first answers that this hand-off was given"):
             batch.take(file)
         assert batch.take(batch.folder / "tasks.csv").status.labelled == 0
+        saved_anew = table(
+            tmp_path / "anew.csv",
+            [(id, "cat", "0.6", "probe") for id in world.ids],
+            "sample_id,label,score,model",
+        )
+        assert batch.take(saved_anew).counts == {"unchanged first answer": 24}
 
 
 NAMINGS = [
@@ -215,6 +221,22 @@ class TestPeople:
         assert status.agreement.samples == 0
         found = LabelStore.at(batch.labels_folder).resolve()
         assert {(label.annotator, label.voters) for label in found.labels.values()} == {("Anna", 1)}
+
+    def test_one_annotation_in_two_exports_is_one_persons(self, world: Any, tmp_path: Path) -> None:
+        """JSON has the number, the table the mail address, and nobody says that they are one."""
+        batch = Batch(world, tmp_path)
+        at = "2026-01-02T10:00:00.123456Z"
+        said = {id: [choice("cat", 1, at=at, id=row)] for row, id in enumerate(world.ids)}
+        batch.take(studio(tmp_path / "back.json", said))
+        rows = [(str(row), "anna@example.org", id, "cat", at, "2.5") for row, id in enumerate(world.ids)]
+        header = "annotation_id,annotator,sample_id,label,updated_at,lead_time"
+        status = batch.take(table(tmp_path / "back.csv", rows, header)).status
+        assert status.agreement.samples == 0
+        others = [
+            (str(row), "ben@example.org", id, "cat", at[:-5] + "Z", "2") for row, id in enumerate(world.ids)
+        ]
+        status = batch.take(table(tmp_path / "ben.csv", others, header)).status
+        assert status.agreement.samples == 24, "another time: another server's annotation of that number"
 
     def test_assigned_names_in_any_spelling(self, world: Any, tmp_path: Path) -> None:
         batch = Batch(world, tmp_path, "csv", annotators=["Zoë Müller"])
@@ -492,6 +514,7 @@ class TestTables:
             (b"PK\x03\x04" + bytes(90), "a workbook"),
             ("sample_id,label\nx,caf\u00e9".encode("cp1252"), "not UTF-8, most likely Windows-1252"),
             (b"label\ncat\n", "sample_id missing"),
+            (b"sample_id,label,Label\nx,cat,dog\n", "column label twice"),
             (b"", "label, sample_id missing"),
         ],
     )
@@ -575,6 +598,33 @@ class TestNames:
 
 
 class TestBatches:
+    def test_labels_of_before_still_open(self, world: Any, tmp_path: Path) -> None:
+        """Imports that do not say which hand-off they answer, and nobody's names."""
+        batch = Batch(world, tmp_path, "csv")
+        batch.take(table(tmp_path / "1.csv", [(id, "cat", "user 1") for id in world.ids]))
+        where = Location.of(batch.labels_folder)
+        held = read_manifest(where, "labels")
+        del held.parameters["people"]
+        for record in held.summary["imports"]:
+            del record["handoff"]
+        write_manifest(where, held)
+        assert len(batch.labels) == 24
+        status = batch.take(table(tmp_path / "2.csv", [(id, "cat", "1") for id in world.ids])).status
+        assert status.complete and status.agreement.samples == 0
+
+    @pytest.mark.parametrize(
+        ("name", "said"), [("back", "no pictures here"), ("back.zip", "or unpack what else it is")]
+    )
+    def test_a_folder_of_nothing_and_an_archive_of_folders(
+        self, world: Any, tmp_path: Path, name: str, said: str
+    ) -> None:
+        batch = Batch(world, tmp_path, "image-folder")
+        (tmp_path / "back" / "cat").mkdir(parents=True)
+        with zipfile.ZipFile(tmp_path / "back.zip", "w") as archive:
+            archive.writestr(f"cat/{world.ids[0]}.jpg", b"x")
+        with pytest.raises(InputError, match=said):
+            batch.take(tmp_path / name)
+
     def test_another_batchs_file_is_refused_and_not_lost(self, world: Any, tmp_path: Path) -> None:
         batch = Batch(world, tmp_path, "csv")
         with pytest.raises(InputError, match="not one of its 2 entries is of this hand-off"):
