@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from ecos_core import __version__
 from ecos_core.client.engine import Engine
 from ecos_core.client.faults import STATUS, ErrorBody, UnauthorisedError, describe
+from ecos_core.client.operations import OPERATIONS
 from ecos_core.client.protocol import PROTOCOL_VERSION, ClientInfo, Frozen
 from ecos_core.client.wire import MEDIA_TYPE
 from ecos_core.errors import EcosError
@@ -26,13 +27,6 @@ log = logging.getLogger(__name__)
 BODY_SECONDS = 60.0  # for the whole body, however slowly it drips
 CONCURRENT_BODIES = 8  # bounds the memory: this many of the policy's largest request
 
-SUMMARIES = {
-    "score": "Noised centroid coverage scores.",
-    "label": "Labels of public points by private k nearest neighbours.",
-    "label-histogram": "Noised counts of labels by cluster.",
-    "evaluate": "Noised counts of private records that a model gets right and wrong.",
-    "aggregate": "Masked scores, of which only the sum over several clients can be read.",
-}
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": meaning}
     for status, meaning in (
@@ -106,8 +100,8 @@ def create_app(engine: Engine) -> FastAPI:
                 response = await run_in_threadpool(engine.answer, message, requester, name)
             return Response(response, media_type=MEDIA_TYPE)
 
-    for name, summary in SUMMARIES.items():
-        operation(f"/v1/{name}", name, summary)
+    for name, offered in OPERATIONS.items():
+        operation(f"/v1/{name}", name, offered.summary)
     return app
 
 
