@@ -144,7 +144,7 @@ class Selecting:
             for role, digest in read_manifest(self.folder, KIND).inputs.items()
             if role == "scores" and self.needs_scores
         }
-        held(self.folder, KIND, {**self._inputs_without_scores(), **answer}, self._parameters)
+        self._held(self.folder, {**self._inputs_without_scores(), **answer})
 
     def select(self, scores: Location | None) -> StoredSelection:
         """Choose; what is finished there for the same inputs is returned as it is.
@@ -156,7 +156,7 @@ class Selecting:
         inputs, values = self._inputs(scores)
         name = selection_name(self.choice, inputs, self._parameters)
         target = self.folder / name if self.named else self.folder
-        if (manifest := held(target, KIND, inputs, self._parameters)) is None:
+        if (manifest := self._held(target, inputs)) is None:
             pool, restrictions = self._restricted
             version = canonical_json(restrictions).decode()
             chosen = sampler_named(self.choice.sampler)(
@@ -172,6 +172,9 @@ class Selecting:
             )
             manifest = read_manifest(target, KIND)
         return StoredSelection(target, manifest)
+
+    def _held(self, folder: Location, inputs: dict[str, str]) -> Manifest | None:
+        return held(folder, KIND, inputs, self._parameters, read_old=_in_words_of_today)
 
     @cached_property
     def _parameters(self) -> dict[str, Any]:
@@ -196,6 +199,17 @@ class Selecting:
             "lake": self.clustering.snapshot_id,
             **({"continues": digest} if digest else {}),
         }
+
+
+def _in_words_of_today(stored: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of an earlier version: what is retired is left out at the value that means nothing, what is new has
+    its default, which must therefore mean what was done before."""
+    kept = {
+        name: value
+        for name, value in stored.items()
+        if name not in SamplerConfig.RETIRED or value != SamplerConfig.RETIRED[name][0]
+    }
+    return {**SamplerConfig().parameters(), **kept}
 
 
 def check_writable(folder: Location) -> None:

@@ -67,6 +67,26 @@ def test_groups_reach_the_sampler(lake):
     assert len(set(chosen.sample_id.tolist()) & set(ids[:3])) == 1
 
 
+def test_a_forbidden_image_does_not_stand_for_its_group(lake):
+    table = rows(lake, ["sample_id", "licence"])
+    by_licence = {
+        licence: sorted(row["sample_id"] for row in table if row["licence"] == licence)
+        for licence in ("CC0-1.0", "Proprietary")
+    }
+    # The forbidden one has the smallest id or lies nearest, whichever decides who stays of a group.
+    pairs = list(zip(by_licence["CC0-1.0"], by_licence["Proprietary"], strict=True))
+    clusters = TwoClusters([row["sample_id"] for row in table])
+    groups = in_clusters(clusters, {one: min(pair) for pair in pairs for one in pair})
+    pool = RestrictedPool(clusters, licence_filter(lake, lake.snapshot(), ["CC0-1.0"]), groups)
+    grouped = pool.grouped()
+    assert grouped is not None and set(grouped.sample_ids.tolist()) <= set(by_licence["CC0-1.0"])
+    scores = Scores(np.array([50, 50]), 1.0)
+    for sampler in ("random", "k_center", "ecos"):
+        config = SamplerConfig(allow_fewer=True)
+        chosen = sampler_named(sampler)(pool, 5, scores=scores, config=config, seed=1)
+        assert set(chosen.sample_id.tolist()) == set(by_licence["CC0-1.0"])
+
+
 def test_training_does_not_read_what_the_lakes_rule_forbids(lake):
     ids = [row["sample_id"] for row in rows(lake, ["sample_id"])]
     assert len(image_files(lake, lake.snapshot(), ids)) == 10
