@@ -35,6 +35,7 @@ from ecos_core.client.records import (
     PrivateFeatures,
     PrivateRecord,
     build_features,
+    is_complete,
     load_features,
     read_records,
     scan_images,
@@ -193,33 +194,49 @@ def init_home_from_features(
 
 
 def add_extractor(home: Home, extractor: Any, progress: ProgressSink = silent) -> None:
-    """Keep an agreed extractor in the home and extract with it. The policy's list is the owner's to edit."""
+    """Keep an agreed extractor in the home, bind its graph, and extract with it in a process of its own.
+
+    The policy's list is the owner's to edit. A source that is no ``features.Extractor`` is the caller's own code.
+    Raises IntegrityError when the fingerprint was agreed to with another graph.
+    """
     if home.identity.images is None:
         raise InputError(f"{home.path}: made from ready features; it has no images to extract from")
-    kept = home.path / "extractors" / extractor.fingerprint
-    if not (kept / "extractor.json").exists():
-        extractor.save(str(kept))
-    build_features(
-        home.cache(extractor.fingerprint), Path(home.identity.images), home.records(), extractor, progress
-    )
+    from ecos_core.features.agreement import agree
+    from ecos_core.features.sandbox import feature_source
+
+    extractor = agree(home.path / "extractors" / extractor.fingerprint, extractor)
+    cache = home.cache(extractor.fingerprint)
+    if is_complete(cache):
+        return
+    with feature_source(extractor) as source:
+        build_features(cache, Path(home.identity.images), home.records(), source, progress)
 
 
 def complete_features(home: Home, progress: ProgressSink = silent) -> None:
-    """Finish the caches of all agreed extractors. Raises InputError when one is not known here."""
-    from ecos_core.client.records import is_complete
+    """Finish the caches of all agreed extractors.
+
+    A home made before agreements were recorded gets them here, and its features are made again, one record at a
+    time, where its images still are. Raises InputError when an extractor is not known here, IntegrityError when its
+    graph is another than was agreed to.
+    """
+    from ecos_core.features.agreement import AGREEMENT_NAME
 
     for fingerprint in home.policy.extractors:
-        if is_complete(home.cache(fingerprint)):
+        kept, cache = home.path / "extractors" / fingerprint, home.cache(fingerprint)
+        known = (kept / "extractor.json").exists()
+        agreed = (kept / AGREEMENT_NAME).exists()
+        if is_complete(cache) and (agreed or not known):
             continue
-        kept = home.path / "extractors" / fingerprint
-        if not (kept / "extractor.json").exists():
+        if not known:
             raise InputError(
                 f"policy.yaml: extractor '{fingerprint}' is not in this home; "
                 "add it with  ecos client extractor add"
             )
-        from ecos_core.features.extractor import load_saved
+        if not agreed and home.identity.images and Path(home.identity.images).exists():
+            shutil.rmtree(cache, ignore_errors=True)
+        from ecos_core.features.agreement import recall
 
-        add_extractor(home, load_saved(str(kept)), progress)
+        add_extractor(home, recall(kept)[0], progress)
 
 
 def check_minimum(home: Home) -> None:
