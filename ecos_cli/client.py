@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ecos_cli.client_rules import SIGMA_SHOWN, HomeOption, find_extractor, ready_home
+from ecos_cli.client_rules import SIGMA_SHOWN, HomeOption, find_extractor, ready_home, show_agreement
 from ecos_cli.client_rules import app as rules_app
 from ecos_cli.output import JsonOption, emit, progress_bar
 from ecos_core.errors import InputError
@@ -37,7 +37,9 @@ def init(
     ] = None,
     delta: Annotated[float, typer.Option(help="The delta that epsilons are stated at.")] = 1e-5,
     extractor: Annotated[str, typer.Option(help="Backbone of the features.")] = "efficientnet_lite0",
-    image_size: Annotated[int, typer.Option(help="Side of the image that the backbone sees, px.")] = 128,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of the image that the backbone sees, px; its own without.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Weights name or local file, for other backbones.")
     ] = None,
@@ -88,7 +90,13 @@ def init(
             made = _init_from_features(home, policy, features, fingerprint, units, labels)
         elif images is not None:
             made = _init_from_images(
-                home, policy, images, (extractor, image_size, weights, extractor_from), units, progress
+                home,
+                policy,
+                images,
+                (extractor, image_size, weights, extractor_from),
+                units,
+                progress,
+                as_json,
             )
         else:
             raise InputError("--images is missing: the folder of private images (or --features)")
@@ -128,9 +136,10 @@ def _init_from_images(
     home: Path,
     policy: Policy,
     images: Path,
-    wanted: tuple[str, int, str | None, Path | None],
+    wanted: tuple[str, int | None, str | None, Path | None],
     units: Path | None,
     progress: ProgressSink,
+    quiet: bool,
 ) -> Any:
     from ecos_core.client.home import init_home
     from ecos_core.client.records import is_table
@@ -138,6 +147,7 @@ def _init_from_images(
     if not images.is_dir() and not is_table(images):
         raise InputError(f"{images}: no such folder of images (or texts), and no CSV of rows")
     extractor = find_extractor(*wanted)
+    show_agreement(extractor, quiet=quiet or wanted[3] is None)
     return init_home(home, policy, images=images, extractors=[extractor], units=units, progress=progress)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -155,9 +156,12 @@ def extractor_add(
     folder: Annotated[
         Path, typer.Option("--from", help="Folder with extractor.json (LAKE/features/FINGERPRINT).")
     ],
+    yes: Annotated[bool, typer.Option("--yes", help="Agree without being asked.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Agree on one more extractor and extract the private features with it. Restart the service afterwards.
+
+    What is agreed to is shown first: the graph's digest, its operators and size, what it reads, where it runs.
 
     Example:  ecos client extractor add --home hospital --from lake/features/3fa9…
     """
@@ -165,12 +169,19 @@ def extractor_add(
     from ecos_core.client.policy import agree_on_extractor
 
     opened = open_home(home)
-    extractor = find_extractor("", 0, None, folder)
+    extractor = find_extractor("", None, None, folder)
+    show_agreement(extractor, quiet=as_json)
+    if not (yes or as_json) and sys.stdin.isatty():
+        typer.confirm("Agree to it?", abort=True)
     with progress_bar(quiet=as_json) as progress:
         add_extractor(opened, extractor, progress)
     agree_on_extractor(home / "policy.yaml", extractor.fingerprint)
     emit(
-        {"fingerprint": extractor.fingerprint},
+        {
+            "fingerprint": extractor.fingerprint,
+            "graph": extractor.graph.digest if extractor.graph else None,
+            "operators": extractor.graph.operators if extractor.graph else {},
+        },
         as_json=as_json,
         text=f"{extractor.fingerprint}: agreed, features extracted; restart `ecos client serve`",
     )
@@ -200,10 +211,22 @@ def ready_home(home: Path, quiet: bool) -> Any:
     return opened
 
 
-def find_extractor(name: str, image_size: int, weights: str | None, folder: Path | None) -> Any:
-    """The extractor saved in a lake's folder, or a backbone by name."""
+def show_agreement(extractor: Any, *, quiet: bool) -> None:
+    """What the owner agrees to, on standard error."""
+    if quiet:
+        return
+    from ecos_core.features.agreement import summary
+    from ecos_core.features.confinement import available
+
+    layers = ", ".join(name for name, there in available().items() if there) or "nothing on this system"
+    lines = [*summary(extractor), f"runs in    a process without files and network, confined by {layers}"]
+    typer.echo("\n".join(lines), err=True)
+
+
+def find_extractor(name: str, image_size: int | None, weights: str | None, folder: Path | None) -> Any:
+    """The extractor saved in a lake's folder, or a backbone by name; its graph is checked and never run here."""
     from ecos_core.features.extractor import load_extractor, load_saved
 
     if folder is not None:
-        return load_saved(str(folder), weights=weights)
-    return load_extractor(name, image_size=image_size, weights=weights)
+        return load_saved(str(folder), engine="onnx", weights=weights)
+    return load_extractor(name, engine="onnx", image_size=image_size, weights=weights)

@@ -40,7 +40,11 @@ def inspect_machine(lake: str | None = None) -> dict[str, Any]:
         "ecos": __version__,
         "machine": _machine(),
         "packages": packages,
-        "choices": {"features": _engine(), "k-means": _clustering()},
+        "choices": {
+            "features": _engine(),
+            "k-means": _clustering(),
+            "private features": _confinement(),
+        },
         "lake": _lake(lake) if lake else {},
         "install": missing,
         "broken": broken,
@@ -134,6 +138,17 @@ def _engine() -> dict[str, Any]:
     except EcosError as error:
         return {"chosen": None, "reason": str(error)}
     return {"chosen": chosen, "reason": reason}
+
+
+def _confinement() -> dict[str, Any]:
+    from ecos_core.features.confinement import available
+
+    layers = available()
+    missing = ", ".join(name for name, there in layers.items() if not there)
+    return {
+        "chosen": f"a process confined by {', '.join(n for n, there in layers.items() if there) or 'nothing'}",
+        "reason": f"this system has no {missing}" if missing else "all layers are there",
+    }
 
 
 def _clustering() -> dict[str, Any]:

@@ -209,35 +209,47 @@ def init_home_from_features(
 
 
 def add_extractor(home: Home, extractor: Any, progress: ProgressSink = silent) -> None:
-    """Keep an agreed extractor in the home and extract with it. The policy's list is the owner's to edit."""
+    """Keep an agreed extractor in the home, bind its graph, and extract with it in a process of its own.
+
+    The policy's list is the owner's to edit. A source that is no ``features.Extractor`` is the caller's own code.
+    Raises IntegrityError when the fingerprint was agreed to with another graph.
+    """
     if home.identity.images is None:
         raise InputError(f"{home.path}: made from ready features; it has no images to extract from")
-    kept = home.path / "extractors" / extractor.fingerprint
-    if not (kept / "extractor.json").exists():
-        extractor.save(str(kept))
-    build_features(
-        home.cache(extractor.fingerprint), Path(home.identity.images), home.records(), extractor, progress
-    )
+    from ecos_core.features.agreement import agree
+    from ecos_core.features.sandbox import feature_source
+
+    extractor = agree(home.path / "extractors" / extractor.fingerprint, extractor)
+    cache = home.cache(extractor.fingerprint)
+    if is_complete(cache) and is_current(cache):
+        return
+    with feature_source(extractor) as source:
+        build_features(cache, Path(home.identity.images), home.records(), source, progress)
 
 
 def complete_features(home: Home, progress: ProgressSink = silent) -> None:
-    """Finish the caches of all agreed extractors, and bring them up to date where the images are there. Raises
-    InputError when an extractor is not known here."""
+    """Finish the caches of all agreed extractors, and make those again, one record at a time, that were not made so,
+    where the images are there. A home of before agreements were recorded gets them here.
+
+    Raises InputError when an extractor is not known here, IntegrityError when its graph is another than was agreed to.
+    """
+    from ecos_core.features.agreement import AGREEMENT_NAME, recall
+
     for fingerprint in home.policy.extractors:
-        finished = is_complete(home.cache(fingerprint))
-        if finished and (home.identity.images is None or is_current(home.cache(fingerprint))):
+        kept, cache = home.path / "extractors" / fingerprint, home.cache(fingerprint)
+        known = (kept / "extractor.json").exists()
+        if is_complete(cache) and (
+            not known
+            or home.identity.images is None
+            or ((kept / AGREEMENT_NAME).exists() and is_current(cache))
+        ):
             continue
-        kept = home.path / "extractors" / fingerprint
-        if not (kept / "extractor.json").exists():
-            if finished:
-                continue
+        if not known:
             raise InputError(
                 f"policy.yaml: extractor '{fingerprint}' is not in this home; "
                 "add it with  ecos client extractor add"
             )
-        from ecos_core.features.extractor import load_saved
-
-        add_extractor(home, load_saved(str(kept)), progress)
+        add_extractor(home, recall(kept)[0], progress)
 
 
 def check_ready(home: Home) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from ecos_core.errors import InputError
@@ -12,18 +11,20 @@ from ecos_core.features.extractor import (
     EngineName,
     Extractor,
     load_extractor,
+    read_record,
     table_extractor,
 )
 from ecos_core.features.tables import TablePreprocessing, fit_columns
 from ecos_core.lake.lake import Lake, Snapshot
 from ecos_core.lake.modality import TABLE, Modality, modality_of
+from ecos_core.storage import Location
 
 
 def extractor_for_lake(
     lake: Lake,
     name: str,
     *,
-    image_size: int = 128,
+    image_size: int | None = None,
     weights: str | None = None,
     engine: EngineName = "auto",
     device: str | None = None,
@@ -36,7 +37,14 @@ def extractor_for_lake(
     snapshot = lake.snapshot()
     held = held_modality(lake, snapshot)
     if name != TABLE_NAME:
-        loaded = load_extractor(name, image_size=image_size, weights=weights, engine=engine, device=device)
+        loaded = load_extractor(
+            name,
+            image_size=image_size,
+            weights=weights,
+            engine=engine,
+            device=device,
+            saved=saved_extractors(lake),
+        )
         _check(lake, held, loaded.preprocessing.modality, name)
         return loaded
     _check(lake, held, TABLE, name)
@@ -50,6 +58,14 @@ def held_modality(lake: Lake, snapshot: Snapshot) -> Modality:
     return modality_of(table["media_type"][0].as_py())
 
 
+def saved_extractors(lake: Lake) -> list[Location]:
+    """The folder of every extractor that this lake has features of."""
+    folders = [
+        lake.folder("features") / fingerprint for fingerprint in sorted(lake.folder("features").names())
+    ]
+    return [folder for folder in folders if (folder / EXTRACTOR_NAME).exists()]
+
+
 def _check(lake: Lake, held: Modality, wanted: Modality, name: str) -> None:
     if held is not wanted:
         raise InputError(
@@ -59,12 +75,10 @@ def _check(lake: Lake, held: Modality, wanted: Modality, name: str) -> None:
 
 
 def _saved_columns(lake: Lake) -> TablePreprocessing | None:
-    for fingerprint in lake.folder("features").names():
-        where = lake.folder("features") / fingerprint / EXTRACTOR_NAME
-        if where.exists():
-            record = json.loads(where.read_bytes())
-            if record["backbone"] == TABLE_NAME:
-                return TablePreprocessing.model_validate(record["preprocessing"])
+    for folder in saved_extractors(lake):
+        record = read_record(folder)
+        if record["backbone"] == TABLE_NAME:
+            return TablePreprocessing.model_validate(record["preprocessing"])
     return None
 
 

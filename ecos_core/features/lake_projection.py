@@ -8,8 +8,8 @@ import numpy as np
 
 from ecos_core.errors import InputError
 from ecos_core.features.batches import Reporter, extract_batches, image_batches
-from ecos_core.features.extractor import EXTRACTOR_NAME, Extractor, read_projection
-from ecos_core.features.projection import Projection, fit_projection
+from ecos_core.features.extractor import EXTRACTOR_NAME, PROJECTION_NAME, Extractor
+from ecos_core.features.projection import Projection, fit_projection, read_projection
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import ProgressSink, silent
 
@@ -45,7 +45,7 @@ def _saved_projection(
         return None
     if record["projection"] is None or record["dimension"] != dimension:
         return None
-    projection = read_projection(folder)
+    projection = read_projection((folder / PROJECTION_NAME).read_bytes())
     return projection if extractor.with_projection(projection).fingerprint == fingerprint else None
 
 

@@ -34,6 +34,10 @@ class Preprocessor(Protocol):
         """One sample as an array whose shape is the same for all. Raises ``lake.decode.BadSample``."""
         ...
 
+    def example(self) -> NDArray[Any]:
+        """A prepared sample, to try a network on."""
+        ...
+
     def files(self) -> dict[str, bytes]:
         """What must lie beside ``extractor.json``, by file name."""
         ...
@@ -60,6 +64,10 @@ class Preprocessing(BaseModel):
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
         """Pixels uint8 [size, size, 3]. Raises ``lake.decode.BadImage``."""
         return prepare(data, self)
+
+    def example(self) -> NDArray[np.uint8]:
+        """A black picture."""
+        return np.zeros((self.image_size, self.image_size, 3), np.uint8)
 
     def files(self) -> dict[str, bytes]:
         return {}

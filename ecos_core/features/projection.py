@@ -5,7 +5,9 @@ The projection belongs to the extractor and to its fingerprint; the client appli
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +42,26 @@ class Projection:
     def dimension(self) -> int:
         return int(self.components.shape[1])
 
+    @functools.cached_property
+    def exact(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """``mean`` and ``components`` in float64, for one record at a time."""
+        return self.mean.astype(np.float64), self.components.astype(np.float64)
+
+    def to_bytes(self) -> bytes:
+        """As ``read_projection`` reads it."""
+        buffer = io.BytesIO()
+        np.savez(buffer, mean=self.mean, components=self.components, explained=np.float64(self.explained))
+        return buffer.getvalue()
+
     def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [n, d] to float32 [n, k]."""
         return np.asarray((features - self.mean) @ self.components, dtype=np.float32)
+
+
+def read_projection(content: bytes) -> Projection:
+    """What ``to_bytes`` wrote."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return Projection(arrays["mean"], arrays["components"], float(arrays["explained"]))
 
 
 def fit_projection(sample: NDArray[np.floating], dimension: int) -> Projection:

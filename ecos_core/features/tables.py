@@ -67,6 +67,10 @@ class TablePreprocessing(BaseModel):
     def files(self) -> dict[str, bytes]:
         return {}
 
+    def example(self) -> NDArray[np.float32]:
+        """A prepared row: the lake's mean."""
+        return np.zeros(self.dimension, np.float32)
+
     def prepare(self, data: bytes) -> NDArray[np.float32]:
         """float32 [dimension]; columns that the lake has not are ignored. Raises ``lake.decode.BadSample``."""
         row = read_row(data)

@@ -6,6 +6,7 @@ Tokens past ``max_tokens`` are cut off: what a mail, a note or a report is about
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from ecos_core.errors import IntegrityError, MissingDependencyError
 from ecos_core.lake.modality import TEXT, Modality, read_text
-from ecos_core.storage import Location, sha256_hex
+from ecos_core.storage import sha256_hex
 
 TOKENISER_NAME = "tokenizer.json"
 MAX_TOKENS = 128
@@ -42,14 +43,11 @@ class TextPreprocessing(BaseModel):
         return made
 
     @classmethod
-    def read(cls, folder: Location, record: dict[str, Any]) -> TextPreprocessing:
+    def read(cls, record: dict[str, Any], read: Callable[[str], bytes]) -> TextPreprocessing:
         """The saved one. Raises IntegrityError when the tokeniser beside it is another."""
-        tokeniser = (folder / TOKENISER_NAME).read_bytes()
-        made = cls.of(tokeniser, int(record["max_tokens"]))
+        made = cls.of(read(TOKENISER_NAME), int(record["max_tokens"]))
         if made.tokeniser_sha256 != record["tokeniser_sha256"]:
-            raise IntegrityError(
-                str(folder / TOKENISER_NAME), record["tokeniser_sha256"], made.tokeniser_sha256
-            )
+            raise IntegrityError(TOKENISER_NAME, record["tokeniser_sha256"], made.tokeniser_sha256)
         return made
 
     def describe(self) -> dict[str, Any]:
@@ -65,6 +63,10 @@ class TextPreprocessing(BaseModel):
         padded = np.full(self.max_tokens, PADDING, np.int64)
         padded[: len(numbers)] = numbers
         return padded
+
+    def example(self) -> NDArray[np.int64]:
+        """A prepared text of full length, to try a network on."""
+        return np.ones(self.max_tokens, np.int64)
 
 
 @functools.lru_cache(maxsize=4)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError, MissingDependencyError
+from ecos_core.features.onnx_engine import cut_padding
 
 
 def _torch() -> Any:
@@ -53,21 +54,37 @@ def pixel_network(module: Any, mean: Sequence[float], std: Sequence[float]) -> A
     return PixelNetwork().eval()
 
 
-def export_onnx(module: Any, image_size: int, mean: Sequence[float], std: Sequence[float]) -> bytes:
-    """Trace a torch module to a serialised ONNX model with a free batch size."""
+def export_images(module: Any, image_size: int, mean: Sequence[float], std: Sequence[float]) -> bytes:
+    """An image network as a serialised ONNX model: uint8 pixels [n, size, size, 3] to features [n, d]."""
+    torch = _torch()
+    example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
+    batch = {0: torch.export.Dim("n", min=1)}
+    return _export(pixel_network(module, mean, std), example, "pixels", batch)
+
+
+def export_tokens(module: Any) -> bytes:
+    """A text network as a serialised ONNX model: tokens int64 [n, t] to features [n, d]."""
+    torch = _torch()
+    example = torch.ones((2, 12), dtype=torch.int64)
+    return _export(
+        module, example, "tokens", {0: torch.export.Dim("n", min=1), 1: torch.export.Dim("t", min=2)}
+    )
+
+
+def _export(network: Any, example: Any, name: str, free: dict[int, Any]) -> bytes:
+    """Trace a torch module with a free batch size."""
     torch = _torch()
     try:
         import onnxscript  # noqa: F401 - the exporter needs it
     except ImportError as error:
         raise MissingDependencyError("onnxscript", "cloud") from error
     buffer = io.BytesIO()
-    example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
     program = torch.onnx.export(
-        pixel_network(module, mean, std),
+        network.eval(),
         (example,),
-        input_names=["pixels"],
+        input_names=[name],
         output_names=["features"],
-        dynamic_shapes={"pixels": {0: torch.export.Dim("n", min=1)}},
+        dynamic_shapes=({**free},),
         dynamo=True,
         verbose=False,
     )
@@ -76,33 +93,29 @@ def export_onnx(module: Any, image_size: int, mean: Sequence[float], std: Sequen
 
 
 class TorchEngine:
-    """uint8 pixels [n, size, size, 3] to float32 features [n, dimension] on ``device``."""
+    """Prepared samples (pixels uint8 [n, size, size, 3], tokens int64 [n, t]) to float32 [n, dimension] on ``device``.
+
+    ``network`` takes them as they are; ``example`` is a batch of them. Padding of tokens that no text of a batch
+    needs is cut off.
+    """
 
     name = "torch"
     parallel = False
 
-    def __init__(
-        self,
-        module: Any,
-        image_size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        *,
-        device: str,
-        compile: bool,
-    ) -> None:
+    def __init__(self, network: Any, example: NDArray[Any], *, device: str, compile: bool) -> None:
         self._torch = _torch()
         self.device = device
         self._cuda = device.startswith("cuda")
-        network = pixel_network(module, mean, std).to(device)
-        if self._cuda:
+        self._tokens = example.dtype == np.int64
+        network = network.to(device)
+        if self._cuda and not self._tokens:
             network = network.to(memory_format=self._torch.channels_last)
         self.network = self._torch.compile(network) if compile else network
-        self.dimension = int(self.run(np.zeros((2, image_size, image_size, 3), np.uint8)).shape[1])
+        self.dimension = int(self.run(example).shape[1])
 
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, prepared: NDArray[Any]) -> NDArray[np.float32]:
         torch = self._torch
-        batch = torch.from_numpy(np.ascontiguousarray(pixels))
+        batch = torch.from_numpy(cut_padding(prepared) if self._tokens else np.ascontiguousarray(prepared))
         if self._cuda:
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=self._cuda):

