@@ -114,6 +114,7 @@ def sample(
         if privacy
         else ""
     )
+    outside = f"outside   {told['outside']['words']}\n" if told["outside"] else ""
     emit(
         {
             "selected": told["selected"],
@@ -125,9 +126,10 @@ def sample(
             "selection": told["selection"],
             "clustering": told["clustering"],
             "receipt": told["scores"],
+            "outside": told["outside"],
         },
         as_json=as_json,
-        text=f"{told['selected']} images chosen with {asked.sampler}\n{cost}selection {told['selection']}",
+        text=f"{told['selected']} images chosen with {asked.sampler}\n{cost}{outside}selection {told['selection']}",
     )
 
 

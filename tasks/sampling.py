@@ -24,7 +24,7 @@ from tasks.artifacts import show_link, show_picture, show_table, show_text
 from tasks.progress import PrefectProgress
 from tasks.scoring import score_with_client
 from tasks.timing import core_work
-from tasks.tracking import privacy_metrics, run_address, tracked_run
+from tasks.tracking import outside_metrics, privacy_metrics, run_address, tracked_run
 
 MONTAGE_IMAGES = 60
 
@@ -94,6 +94,8 @@ def tell_what_happened(config: SampleConfig, sampled: Sampled) -> None:
             f"The client answered at **epsilon {account.epsilon_release:.4g}**; its data has paid "
             f"{account.epsilon:.4g}{limit} in all."
         )
+    if sampled.scores is not None and sampled.scores.outside is not None:
+        told.append(sampled.scores.outside["words"])
     told.append(
         "Below: its noised answer, what was asked of each cluster, the first picks, and why each was picked."
     )
@@ -113,6 +115,7 @@ def log_selection(config: SampleConfig, sampled: Sampled) -> str:
             run.metrics({"proximity/kl_reduction": nearness})
         if sampled.scores is not None:
             run.metrics(privacy_metrics(sampled.scores.account))
+            run.metrics(outside_metrics(sampled.scores.outside))
             run.folder(sampled.scores.folder, ["manifest.json"], "receipt")
         run.folder(selection.folder, ["selection.parquet", "manifest.json"], "selection")
         address = run_address(run)

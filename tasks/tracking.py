@@ -167,6 +167,17 @@ class Run:
                 self.client.log_artifact(self.id, str(copy), under)
 
 
+def outside_metrics(outside: Mapping[str, Any] | None) -> dict[str, float]:
+    """The share of the client outside the lake with its interval, where it was asked for and can be told."""
+    if not outside or not outside["known"]:
+        return {}
+    return {
+        "lake/outside_share": outside["share"],
+        "lake/outside_share_low": outside["low"],
+        "lake/outside_share_high": outside["high"],
+    }
+
+
 def privacy_metrics(account: Account | None) -> dict[str, float]:
     """The account as MLflow metrics; remaining only where the client states a limit, nothing where none was asked."""
     if account is None:

@@ -97,6 +97,17 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """How much of the client lies outside what the lake covers: 0..1 with its 95 % interval, and the sentence."""
+
+    known: bool
+    share: float
+    low: float
+    high: float
+    words: str
+
+
+@dataclass(frozen=True)
 class Quotas:
     """``quota`` [R] images asked of each cluster, ``sizes`` [R] images it holds."""
 
@@ -136,6 +147,7 @@ class ReportData:
     results: tuple[ResultRow, ...] = ()
     privacy: PrivacyStatement | None = None
     scores: Scores | None = None
+    outside: Outside | None = None
     quotas: Quotas | None = None
     coverage: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     lake_map: LakeMap | None = None

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ecos_core.reporting import figures
-from ecos_core.reporting.data import PrivacyStatement, ReportData, ResultRow
+from ecos_core.reporting.data import Outside, PrivacyStatement, ReportData, ResultRow
 from ecos_core.reporting.montage import thumbnail_uri
 from ecos_core.reporting.style import sampler_name, svg, use_name
 
@@ -98,6 +98,8 @@ def _tiles(data: ReportData) -> list[_Tile]:
         tiles += _accuracy_tiles(data.results)
     if data.privacy is not None:
         tiles.append(_privacy_tile(data.privacy))
+    if data.outside is not None:
+        tiles.append(_outside_tile(data.outside))
     if data.lake is not None:
         domains = f"{len(data.lake.domains)} domains" if len(data.lake.domains) > 1 else "in the lake"
         tiles.append(
@@ -133,6 +135,13 @@ def _privacy_tile(privacy: PrivacyStatement) -> _Tile:
     left = privacy.epsilon_remaining
     note = f"at δ = {privacy.delta:g}" + (f", {_epsilon(left)} left" if left is not None else "")
     return _Tile("Privacy spent, ε", _epsilon(privacy.epsilon_release), note)
+
+
+def _outside_tile(outside: Outside) -> _Tile:
+    if not outside.known:
+        return _Tile("Outside the lake", "cannot tell", "too few records for this noise")
+    interval = f"{100 * outside.low:.0f} to {100 * outside.high:.0f} % of the client's"
+    return _Tile("Outside the lake", f"{100 * outside.share:.0f} %", interval)
 
 
 def _ordered(rows: tuple[ResultRow, ...]) -> list[ResultRow]:

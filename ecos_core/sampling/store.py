@@ -27,11 +27,13 @@ def write_selection(
     inputs: Mapping[str, str],
     *,
     earlier: Sequence[str] = (),
+    outside: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the selection and return its digest; the same selection gives the same bytes.
 
     ``parameters``: what was asked for (sampler's configuration, budget, seed, release); ``inputs``: digests
-    by role (clusters, scores); ``earlier``: the picks that it continues. Raises InputError when the disk refuses.
+    by role (clusters, scores); ``earlier``: the picks that it continues; ``outside``: what the scores say of
+    the client outside the lake. Raises InputError when the disk refuses.
     """
     import pyarrow as pa
 
@@ -45,6 +47,7 @@ def write_selection(
         "samples": len(selection),
         "clusters": int(np.unique(selection.cluster).size),
         "omitted_samples": len(selection.omitted.sample_id),
+        **({"outside": dict(outside)} if outside else {}),
     }
     manifest = Manifest(
         kind=KIND, inputs=dict(inputs), parameters=dict(parameters), shards=shards, summary=summary

@@ -48,8 +48,10 @@ def outsourcing_report(
 ) -> data.ReportData:
     """``selections``: sampler -> folder, the one to explain first (``ecos`` where it is among them)."""
     snapshot = lake.snapshot(clustering.snapshot_id)
-    chosen = {sampler: read_selection(folder)[0] for sampler, folder in selections.items()}
-    main = chosen.get(SHOWN_FIRST) or next(iter(chosen.values()))
+    read = {sampler: read_selection(folder) for sampler, folder in selections.items()}
+    chosen = {sampler: selection for sampler, (selection, _) in read.items()}
+    first = SHOWN_FIRST if SHOWN_FIRST in chosen else next(iter(chosen))
+    main = chosen[first]
     scored = not np.isnan(main.cluster_noisy).all()
     shown_map, coverage = in_feature_space(LakePool(lake, clustering), main, chosen)
     return data.ReportData(
@@ -60,6 +62,7 @@ def outsourcing_report(
         results=tuple(rows),
         privacy=None if account is None else _privacy(account),
         scores=_scores(main, account) if scored else None,
+        outside=_outside(read[first][1].summary.get("outside")),
         quotas=data.Quotas(main.cluster_quota, main.cluster_size),
         coverage=coverage,
         lake_map=shown_map,
@@ -224,6 +227,12 @@ def _covers(targets: NDArray[np.float32], picks: NDArray[np.float32]) -> NDArray
 
 def _scores(selection: Selection, account: Account | None) -> data.Scores:
     return data.Scores(selection.cluster_noisy, account.sigma if account else 0.0, selection.cluster_score)
+
+
+def _outside(stated: Mapping[str, Any] | None) -> data.Outside | None:
+    if not stated:
+        return None
+    return data.Outside(**{name: stated[name] for name in ("known", "share", "low", "high", "words")})
 
 
 def _montage(lake: Lake, snapshot: Snapshot, sampler: str, selection: Selection) -> data.Montage:

@@ -39,6 +39,7 @@ class Sampled:
             "clustering": self.clustering,
             "scores": None if self.scores is None else str(self.scores.folder),
             "privacy": account,
+            "outside": None if self.scores is None else self.scores.outside,
         }
 
 

@@ -35,6 +35,12 @@ class StoredScores:
     manifest: Manifest
     account: Account | None
 
+    @property
+    def outside(self) -> dict[str, Any] | None:
+        """How much of the client lies outside the lake (``coverage.outside_statement``); None where not asked."""
+        stated: dict[str, Any] | None = self.manifest.summary.get("outside")
+        return stated
+
 
 @dataclass(frozen=True)
 class Quote:
@@ -118,24 +124,39 @@ def write_scores(
     folder: Location,
     account: Account | None,
     receipt: dict[str, Any] | None,
+    *,
+    outside: npt.NDArray[np.int64] | None = None,
+    statement: dict[str, Any] | None = None,
 ) -> StoredScores:
-    """Write ``counts`` int64 [R] of a clustering with their account and receipt; None: nobody was asked, no noise."""
+    """Write ``counts`` int64 [R] of a clustering with their account and receipt; None: nobody was asked, no noise.
+
+    ``outside`` int64 [K]: the records outside every cluster's radius, by region; ``statement``: what they say.
+    """
     import pyarrow as pa
 
     sizes = clustering.statistics.sizes
-    table = pa.table(
-        {
-            "cluster": pa.array(np.arange(len(sizes)), pa.int32()),
-            "size": pa.array(sizes, pa.int64()),
-            "noisy_score": pa.array(counts, pa.int64()),
-        }
-    )
+    columns = {
+        "cluster": pa.array(np.arange(len(sizes)), pa.int32()),
+        "size": pa.array(sizes, pa.int64()),
+        "noisy_score": pa.array(counts, pa.int64()),
+    }
+    regions = []
+    if outside is not None:
+        columns["region"] = pa.array(clustering.reach.regions, pa.int32())
+        places = pa.array(np.arange(len(outside)), pa.int32())
+        table = pa.table({"region": places, "noisy_score": pa.array(outside, pa.int64())})
+        regions = [write_shard(folder, "outside.parquet", table)]
     privacy = NOBODY_ASKED if account is None else account.stored()
     manifest = Manifest(
         kind=KIND,
         inputs={"clustering": clustering.id},
-        shards=[write_shard(folder, "scores.parquet", table)],
-        summary={"privacy": privacy, "receipt": receipt, "noise": privacy["sigma"]},
+        shards=[write_shard(folder, "scores.parquet", pa.table(columns)), *regions],
+        summary={
+            "privacy": privacy,
+            "receipt": receipt,
+            "noise": privacy["sigma"],
+            **({"outside": statement} if statement else {}),
+        },
     )
     write_manifest(folder, manifest)
     return StoredScores(folder, manifest, account)
@@ -148,6 +169,11 @@ def read_scores(folder: Location) -> tuple[StoredScores, Scores]:
     """Read an answer back."""
     manifest = read_manifest(folder, KIND)
     told = manifest.summary["privacy"]
-    counts = read_shard(folder, manifest.shards[0], ["noisy_score"])["noisy_score"].to_numpy()
+    stored = StoredScores(folder, manifest, Account.read(told))
     noise = float(manifest.summary.get("noise", told["sigma"]))
-    return StoredScores(folder, manifest, Account.read(told)), Scores(noisy=counts, sigma=noise)
+    table = read_shard(folder, manifest.shards[0])
+    counts = table["noisy_score"].to_numpy()
+    if "region" not in table.column_names:
+        return stored, Scores(noisy=counts, sigma=noise)
+    outside = read_shard(folder, manifest.shards[1])["noisy_score"].to_numpy()
+    return stored, Scores(counts, noise, outside, table["region"].to_numpy())

@@ -168,7 +168,12 @@ class Selecting:
                 selected=self.choice.earlier[1],
             )
             write_selection(
-                target, chosen, parameters=self._parameters, inputs=inputs, earlier=self.choice.earlier[1]
+                target,
+                chosen,
+                parameters=self._parameters,
+                inputs=inputs,
+                earlier=self.choice.earlier[1],
+                outside=None if scores is None else read_scores(scores)[0].outside,
             )
             manifest = read_manifest(target, KIND)
         return StoredSelection(target, manifest)
