@@ -17,6 +17,7 @@ import pytest
 
 from ecos_cli.local_services import free_port
 from ecos_core import __version__
+from ecos_core.stages.handing_off import waiting_for
 from tests.flows.prefect_support import artifacts_of, wait_for
 from tests.integration.deployed import SERVER_SETTINGS, Site, kill, once, setting
 from tests.tiny_support import change_policy, client_process
@@ -219,12 +220,13 @@ def test_a_killed_server_costs_no_work_and_no_privacy(site: Site, selection: Pat
     """
     given = str(selection.parent / selection.read_text())
     training = {"lake": str(site.lake), "selection": "as handed out", "out": str(site.out / "models")}
-    handed_out = site.start(
-        TO_LABELLERS, format="csv", label_set=[str(digit) for digit in range(10)], then_train=training
-    )
+    handed_out = site.start(TO_LABELLERS, format="csv", then_train=training)
     to_approve = site.start(ON_DEMAND, **SMALL, privacy={"epsilon": 0.41})
     for run in (handed_out, to_approve):
         assert site.wait(run)["state"]["name"] == "Suspended", run
+    (batch,) = (site.out / "hand-off").iterdir()
+    waiting = waiting_for(batch)
+    assert waiting is not None and waiting.run == handed_out, "the folder says which run waits for its labels"
     before = site.client.spent["events"]
     busy = site.start(ON_DEMAND, **SMALL, privacy={"epsilon": 0.22})
     wait_for(lambda: site.client.spent["events"] == before + 1, 120)
@@ -236,6 +238,7 @@ def test_a_killed_server_costs_no_work_and_no_privacy(site: Site, selection: Pat
     bring_labels(site, 20, told=True)
     assert site.wait(to_approve, states={"COMPLETED", "FAILED", "CRASHED"})["state"]["type"] == "COMPLETED"
     assert site.wait(handed_out, states={"COMPLETED", "FAILED", "CRASHED"})["state"]["type"] == "COMPLETED"
+    assert waiting_for(batch) is None
     assert site.client.spent["events"] == before + 2
     assert selection.read_text() not in given, "a newer selection is the latest by now"
     deployment = {"id": {"any_": [site.deployments[ON_LABELS]["id"]]}}

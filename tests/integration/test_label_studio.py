@@ -179,7 +179,8 @@ def test_push_and_pull(studio: httpx.Client, batch: tuple[Path, dict[str, str]],
     assert report.counts == {"unchanged first answer": len(guessed), "empty": 20 - len(guessed)}
     for id, number in known.items():
         annotate(studio, number, truth[id])
-    report = import_handoff(folder, pull(folder, TOKEN), tmp_path / "labels")
+    personal = ask(studio, "POST", "/api/token/").json()["token"]
+    report = import_handoff(folder, pull(folder, personal), tmp_path / "labels")
     assert report.status.complete
     stored = pq.read_table(tmp_path / "labels" / "labels.parquet").to_pylist()
     assert {row["sample_id"]: row["label"] for row in stored} == truth
