@@ -14,20 +14,20 @@ import numpy.typing as npt
 
 from ecos_core.client import wire
 from ecos_core.client.keys import verify_receipt
+from ecos_core.client.operations.aggregate import AggregateParameters
+from ecos_core.client.operations.evaluate import EvaluateParameters
+from ecos_core.client.operations.label import LabelParameters
+from ecos_core.client.operations.label_histogram import HistogramParameters
+from ecos_core.client.operations.score import score_request
 from ecos_core.client.protocol import (
-    AggregateParameters,
     Arrays,
     ClientInfo,
-    EvaluateParameters,
-    HistogramParameters,
-    LabelParameters,
     Participant,
     Receipt,
     Request,
     ScoreRelease,
     canonical_points,
     parse,
-    score_request,
 )
 from ecos_core.errors import InputError, IntegrityError, RemoteError
 from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency
@@ -146,7 +146,6 @@ class Connection(ABC):
         *,
         sigma: float,
         fingerprint: str,
-        model_format: str = "safetensors",
         adjacency: str = "add-remove",
     ) -> Release:
         """Noised counts int64 [2]: private records that a model on their features gets right, and wrong."""
@@ -154,7 +153,7 @@ class Connection(ABC):
             "sigma": float(sigma),
             "fingerprint": fingerprint,
             "classes": list(classes),
-            "model_format": model_format,
+            "model_format": "safetensors",
             "adjacency": adjacency,
         }
         content = np.frombuffer(model, np.uint8)

@@ -165,7 +165,7 @@ def test_a_ledger_put_back_to_an_older_state_is_refused(tmp_path: Path) -> None:
     import shutil
 
     from ecos_core.client.engine import Engine
-    from ecos_core.client.protocol import score_request
+    from ecos_core.client.operations.score import score_request
     from tests.client_support import FINGERPRINT, some_centroids
 
     home = make_home(tmp_path / "home")
