@@ -6,7 +6,6 @@ that hold them begin with ``private_``.
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections import Counter
@@ -19,8 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ecos_core.errors import EcosError, InputError
+from ecos_core.names import class_name, tidy
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, sha256_hex
+from ecos_core.storage.csv_files import open_csv
+from ecos_core.storage.folders import files_below
+from ecos_core.storage.text import read_text, text_lines
 
 BATCH = 32
 PART = 512  # images whose features are lost at most when the work is interrupted
@@ -77,11 +80,13 @@ def scan_images(
     owners = None if units is None else read_units(units)
     records: dict[str, PrivateRecord] = {}
     for number, (name, label, digest) in enumerate(found, start=1):
-        if owners is not None and name not in owners:
+        if owners is not None and tidy(name) not in owners:
             raise InputError(
                 f"{units}: says nothing about a file of the images folder; every file needs its unit"
             )
-        records.setdefault(digest, PrivateRecord(name, digest, label, owners[name] if owners else digest))
+        records.setdefault(
+            digest, PrivateRecord(name, digest, label, owners[tidy(name)] if owners else digest)
+        )
         progress(Progress("read private images", number, len(found), "images"))
     return list(records.values())
 
@@ -95,11 +100,9 @@ def _files(folder: Path) -> Iterator[tuple[str, str | None, str]]:
     """(name, class, sha256) of every file under a folder."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images")
-    for path in sorted(
-        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
-    ):
-        label = path.parent.name if path.parent != folder else None
-        yield path.relative_to(folder).as_posix(), label, _file_digest(path)
+    for parts in files_below(folder)[0]:
+        label = class_name(parts[-2]) if len(parts) > 1 else None
+        yield "/".join(parts), label, _file_digest(folder.joinpath(*parts))
 
 
 def _rows(table: Path) -> Iterator[tuple[str, str | None, str]]:
@@ -107,28 +110,33 @@ def _rows(table: Path) -> Iterator[tuple[str, str | None, str]]:
     from ecos_core.lake.sources.rows import read_rows
 
     for row in read_rows(Location.of(table)):
-        yield f"{table.name}#{row.number}", row.facts.get("label"), sha256_hex(row.data)
+        yield f"{table.name}#{row.number}", row.facts.label, sha256_hex(row.data)
 
 
 def read_units(path: Path) -> dict[str, str]:
-    """The unit of each file, from a CSV with the columns ``file`` and ``unit``."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a CSV in UTF-8") from error
-    if not rows or not {"file", "unit"} <= set(rows[0]):
-        raise InputError(f"{path}: a CSV with the columns 'file' and 'unit' is needed")
-    return {row["file"]: row["unit"] for row in rows}
+    """The unit of each file, from a CSV with the columns ``file`` and ``unit``; names are compared in NFC.
+
+    Raises InputError when the table lacks one of them, or says none or two units of one file.
+    """
+    owners: dict[str, str] = {}
+    with open_csv(path) as rows:
+        if not {"file", "unit"} <= set(rows.fieldnames or []):
+            raise InputError(f"{path}: a CSV with the columns 'file' and 'unit' is needed")
+        for row in rows:
+            if owners.setdefault(tidy(row["file"]), tidy(row["unit"])) != tidy(row["unit"]):
+                raise InputError(f"{path}: gives one file two units; each file has one")
+    if "" in owners.values():
+        raise InputError(f"{path}: a file has no unit; every file needs one")
+    return owners
 
 
 def write_records(path: Path, records: Sequence[PrivateRecord]) -> None:
-    lines = [json.dumps(asdict(record), ensure_ascii=False) for record in records]
+    lines = [json.dumps(asdict(record)) for record in records]
     Location.of(path).write_bytes("\n".join(lines).encode())
 
 
 def read_records(path: Path) -> list[PrivateRecord]:
-    return [PrivateRecord(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [PrivateRecord(**json.loads(line)) for line in text_lines(read_text(path))]
 
 
 def build_features(
