@@ -74,6 +74,7 @@ def init(
     """
     from ecos_core.client.policy import Policy
     from ecos_core.client.protocol import parse
+    from ecos_core.storage.folders import in_words
 
     rules = {
         "epsilon": epsilon,
@@ -102,7 +103,7 @@ def init(
             raise InputError("--images is missing: the folder of private images (or --features)")
     agreed = made.policy.extractors[0]
     held = made.features(agreed)
-    set_aside = sum(held.set_aside.values())
+    set_aside, left_out = sum(held.set_aside.values()), _left_out(images)
     result = {
         "home": str(home),
         "client_id": made.identity.client_id,
@@ -111,6 +112,7 @@ def init(
         "token_file": str(home / "token"),
         "private_images": len(held.features),
         "private_set_aside": set_aside,
+        "private_left_out": left_out,
         "epsilon_limit": made.policy.epsilon,
         "delta": made.policy.delta,
         "kept_rules": {name: getattr(made.policy, name) for name in rules if _differs(name, policy, made)},
@@ -120,6 +122,7 @@ def init(
     text = (
         f"client {made.identity.client_id} in {home}: {len(held.features)} images"
         + (f", {set_aside} set aside ({reasons})" if set_aside else "")
+        + (f"\n  left out {in_words(left_out)}" if left_out else "")
         + f"\n  policy   {home / 'policy.yaml'} (read it, edit it)"
         + (
             f"\n  in force, not as asked: {', '.join(kept)}; a client's rules change in its policy only"
@@ -130,6 +133,13 @@ def init(
         + f"\n  next     ecos client serve --home {home} --port 8731"
     )
     emit(result, as_json=as_json, text=text)
+
+
+def _left_out(images: Path | None) -> dict[str, int]:
+    """How many names below the images folder are not read, by reason."""
+    from ecos_core.storage.folders import files_below
+
+    return dict(files_below(images)[1]) if images is not None and images.is_dir() else {}
 
 
 def _init_from_images(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ecos_cli.output import JsonOption, emit, progress_bar
+from ecos_core.errors import InputError
 
 app = typer.Typer()
 
@@ -71,15 +72,16 @@ def ingest(
     result = {
         "added": report.added,
         "duplicates": report.duplicates,
+        "contradicted": report.contradicted,
         "quarantined": report.quarantined,
         "reasons": report.reasons,
+        "passed_over": report.passed_over,
         "snapshot": report.snapshot,
         "lake": lake,
     }
-    reasons = ", ".join(f"{count} {reason}" for reason, count in report.reasons.items())
-    text = f"{report.added:,} added, {report.duplicates:,} duplicates, {report.quarantined:,} quarantined"
-    emit(
-        result,
-        as_json=as_json,
-        text=f"{text}{f' ({reasons})' if reasons else ''}\nsnapshot {report.snapshot[:12]} of {lake}",
-    )
+    emit(result, as_json=as_json, text=f"{report.counts}\nsnapshot {report.snapshot[:12]} of {lake}")
+    if report.brought_nothing:
+        raise InputError(
+            f"{path}: nothing came in, all {report.quarantined:,} were refused; "
+            f"ecos lake quarantine --lake {lake}  says why, file by file"
+        )

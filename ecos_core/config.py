@@ -20,6 +20,7 @@ from ecos_core.features.ray_tasks import Workplace
 from ecos_core.privacy.events import Adjacency
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.settings import Settings, near, nested_model
+from ecos_core.storage.text import read_text
 from ecos_core.training.config import TrainConfig, Use
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -352,12 +353,7 @@ def load_config(path: Path, model: type[ModelT]) -> ModelT:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The names and values of a YAML file; an empty one has none. Raises InputError, one line."""
     try:
-        content: Any = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; give a YAML file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise InputError(f"{path}: cannot be read ({why}); give a YAML file") from error
+        content: Any = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict | None):

@@ -6,6 +6,7 @@ and with one space inside. Free of heavy imports: the client uses it.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from numbers import Integral, Number, Real
@@ -63,6 +64,20 @@ def class_name(value: object) -> str | None:
     if text is not None and (whole := _WHOLE.fullmatch(text)):
         text = whole[1]
     return None if text is None or text in NO_LABEL else text
+
+
+def number_of(text: str) -> int | float | None:
+    """The number that a cell writes: ``-3``, ``0.5``, ``1e-3``. ``1_2``, ``007`` and full-width digits are text."""
+    digits = text.removeprefix("-").removeprefix("+")
+    if not text.isascii() or "_" in text or (len(digits) > 1 and digits[0] == "0" and digits[1].isdigit()):
+        return None
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else None
+    return None
 
 
 def _number(value: Real, number: float) -> str:

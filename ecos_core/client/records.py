@@ -27,6 +27,8 @@ from ecos_core.errors import InputError
 from ecos_core.names import class_name
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, sha256_hex
+from ecos_core.storage.folders import files_below
+from ecos_core.storage.text import read_text, text_lines
 
 PART = 512  # images whose features are lost at most when the work is interrupted
 IMAGE_BYTES_LIMIT = 256 * 2**20
@@ -113,11 +115,9 @@ def _files(folder: Path) -> Iterator[tuple[str, str | None, str]]:
     """(name, class, sha256) of every file under a folder."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images")
-    for path in sorted(
-        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
-    ):
-        label = class_name(path.parent.name) if path.parent != folder else None
-        yield path.relative_to(folder).as_posix(), label, _file_digest(path)
+    for parts in files_below(folder)[0]:
+        label = class_name(parts[-2]) if len(parts) > 1 else None
+        yield "/".join(parts), label, _file_digest(folder.joinpath(*parts))
 
 
 def _rows(table: Path) -> Iterator[tuple[str, str | None, str]]:
@@ -125,16 +125,16 @@ def _rows(table: Path) -> Iterator[tuple[str, str | None, str]]:
     from ecos_core.lake.sources.rows import read_rows
 
     for row in read_rows(Location.of(table)):
-        yield f"{table.name}#{row.number}", class_name(row.facts.get("label")), sha256_hex(row.data)
+        yield f"{table.name}#{row.number}", row.facts.label, sha256_hex(row.data)
 
 
 def write_records(path: Path, records: Sequence[PrivateRecord]) -> None:
-    lines = [json.dumps(asdict(record), ensure_ascii=False) for record in records]
+    lines = [json.dumps(asdict(record)) for record in records]
     Location.of(path).write_bytes("\n".join(lines).encode())
 
 
 def read_records(path: Path) -> list[PrivateRecord]:
-    return [PrivateRecord(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [PrivateRecord(**json.loads(line)) for line in text_lines(read_text(path))]
 
 
 def build_features(

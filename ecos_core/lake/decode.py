@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 MAX_FILE_BYTES = 256 * 2**20
 MAX_PIXELS = 100_000_000
@@ -23,6 +23,18 @@ MIN_SIDE = 8
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA", "ICO")
 # Pillow warns of what is decided here. Set at import: a filter around each call is not safe with threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_METADATA = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_ORIENTATION_TAG, _PHOTOMETRIC_TAG = 274, 262
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _MEDIA_TYPES = {"MPO": "image/jpeg", "PPM": "image/x-portable-anymap", "TGA": "image/x-tga"}
 
 
@@ -47,7 +59,7 @@ REASONS = {
     "too_large": f"more than {MAX_FILE_BYTES // 2**20} MiB in the file",
     "too_many_pixels": f"more than {MAX_PIXELS:,} pixels: a decompression bomb, or a map",
     "too_small": f"a side shorter than {MIN_SIDE} px",
-    "unsupported_pixels": "floating-point or 32-bit samples, whose range is unknown",
+    "unsupported_pixels": "floating-point, signed or 32-bit samples, whose range is unknown",
 }
 
 
@@ -79,7 +91,7 @@ def decode_image(data: bytes, *, size: int | None = None) -> Decoded:
     if len(data) > MAX_FILE_BYTES:
         raise BadImage("too_large", f"{len(data):,} bytes")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        with Image.open(io.BytesIO(_pixels_only(data)), formats=FORMATS) as opened:
             return _decode_opened(opened, size)
     except BadImage:
         raise
@@ -101,12 +113,44 @@ def _decode_opened(opened: Image.Image, size: int | None) -> Decoded:
     _check_header(opened, format_name)
     if size is not None and format_name in ("JPEG", "MPO"):
         opened.draft(None, _draft_box(opened.size, size))
+    orientation = _orientation(opened)
     opened.load()
-    image = to_rgb(ImageOps.exif_transpose(opened))
+    image = to_rgb(_white_is_zero(opened))
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
     if image is opened:  # the file is closed on return
         image = opened.copy()
     media_type = _MEDIA_TYPES.get(format_name) or Image.MIME.get(format_name, "application/octet-stream")
     return Decoded(image, media_type)
+
+
+def _pixels_only(data: bytes) -> bytes:
+    """A PNG without its texts and profile: Pillow refuses the whole picture when one of them unpacks to over 1 MiB."""
+    if not data.startswith(_PNG) or not any(kind in data for kind in _PNG_METADATA):
+        return data
+    kept, start = [_PNG], len(_PNG)
+    while start + 8 <= len(data):
+        stop = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        if data[start + 4 : start + 8] not in _PNG_METADATA:
+            kept.append(data[start:stop])
+        start = stop
+    return b"".join([*kept, data[start:]])
+
+
+def _orientation(opened: Image.Image) -> int:
+    """EXIF's tag 274, or 1. Whatever else is broken in the block does not matter."""
+    try:
+        return int(opened.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # Pillow raises what broken blocks make it trip over
+        return 1
+
+
+def _white_is_zero(opened: Image.Image) -> Image.Image:
+    """A 16-bit TIFF whose tag 262 says that 0 is white, turned to 0 is black; Pillow does so for 8 bits only."""
+    tags = getattr(opened, "tag_v2", {})
+    if opened.mode.startswith("I;16") and tags.get(_PHOTOMETRIC_TAG) == 0:
+        return Image.fromarray((0xFFFF - np.asarray(opened).astype(np.uint32)).astype(np.uint16))
+    return opened
 
 
 def _draft_box(full: tuple[int, int], size: int) -> tuple[int, int]:
@@ -128,7 +172,7 @@ def _check_header(opened: Image.Image, format_name: str) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to RGB: 16 bits keep their high byte, transparency is laid over white.
+    """Any Pillow mode to RGB: 16 bits keep their high byte (12 bits theirs), transparency is laid over white.
 
     Raises BadImage.
     """
@@ -151,8 +195,15 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _from_integers(image: Image.Image) -> Image.Image:
-    """Modes I;16, I;16B, I;16L and I: 16-bit grey, also where Pillow holds it in 32 bits."""
+    """Modes I;16, I;16B, I;16L and I: 16-bit grey, also where Pillow holds it in 32 bits.
+
+    Scanners store 12 bits in 16: a picture without a value above 4095 is one of 12 bits.
+    """
     samples: NDArray[Any] = np.asarray(image)
-    if samples.size and (int(samples.max()) > 0xFFFF or int(samples.min()) < 0):
+    most = int(samples.max(initial=0))
+    if int(samples.min(initial=0)) < 0:
+        raise BadImage("unsupported_pixels", "signed samples")
+    if most > 0xFFFF:
         raise BadImage("unsupported_pixels", "32-bit samples")
-    return Image.fromarray((samples.astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    shift = 8 if most >= 1 << 12 else 4 if most > 0xFF else 0
+    return Image.fromarray((samples.astype(np.uint32) >> shift).astype(np.uint8)).convert("RGB")

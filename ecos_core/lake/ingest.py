@@ -22,8 +22,10 @@ from ecos_core.lake.lake import KIND, Lake, Snapshot
 from ecos_core.lake.runs import Part, RunFolder, chain_next, still_valid
 from ecos_core.lake.shards import MAX_SHARD_BYTES, PartBuffer, PartLimits, PartWriter, manifest_after
 from ecos_core.lake.sources import Source, SourceItem, open_source
+from ecos_core.names import readable
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Manifest
+from ecos_core.storage.folders import in_words
 
 STAGE = "ingest"
 THREADS = 4
@@ -34,7 +36,8 @@ _WINDOW = 64
 class IngestReport:
     """What became of the items: each was added, a duplicate or quarantined.
 
-    ``reasons`` counts the quarantined.
+    ``reasons`` counts the quarantined, ``contradicted`` the duplicates whose class is not the one in the lake, and
+    ``passed_over`` names in the source that are no samples (hidden files, side files), by reason.
     """
 
     added: int
@@ -43,10 +46,27 @@ class IngestReport:
     snapshot: str
     reasons: dict[str, int]
     resumed_items: int = 0
+    contradicted: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     @property
     def items(self) -> int:
         return self.added + self.duplicates + self.quarantined
+
+    @property
+    def brought_nothing(self) -> bool:
+        """Whether not one sample is in the lake for it: all refused or passed over."""
+        return self.added + self.duplicates == 0
+
+    @property
+    def counts(self) -> str:
+        """What became of the items, for a person."""
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
+        text = f"{self.added:,} added, {self.duplicates:,} duplicates, {self.quarantined:,} quarantined"
+        text += f" ({reasons})" if reasons else ""
+        if self.contradicted:
+            text += f"\n{self.contradicted:,} duplicates with another class: the first one stands"
+        return text + (f"\npassed over: {in_words(self.passed_over)}" if self.passed_over else "")
 
 
 @dataclass(frozen=True)
@@ -154,7 +174,7 @@ class _Run:
         failures = sum(part.quarantined for part in self.parts)
         buffer = self._new_buffer()
         with PartWriter(self.lake.images, folder, self.parts) as writer:
-            for examined in _examine_all(_skip(self.stream.items(), resumed), contents):
+            for examined in self._examined(resumed, contents):
                 chain, done = chain_next(chain, examined.item), done + 1
                 self._place(examined, buffer, contents, seen, origins)
                 failures += examined.refusal is not None
@@ -168,6 +188,9 @@ class _Run:
                 writer.write(buffer, chain)
         self.progress(Progress(STAGE, done, done, "images", failures))
 
+    def _examined(self, resumed: int, contents: KnownDigests) -> Iterator[Examined]:
+        return _examine_all(_skip(self.stream.items(), resumed), contents, self.options.by_reference)
+
     def _place(
         self,
         examined: Examined,
@@ -178,6 +201,9 @@ class _Run:
     ) -> None:
         item, options = examined.item, self.options
         buffer.items += 1
+        if item.passed_over is not None:
+            buffer.passed_over[item.passed_over] += 1
+            return
         if examined.refusal is not None:
             reason, detail = examined.refusal
             buffer.refuse(item.uri, reason, detail, known=not origins.add_refusal(item.uri, reason))
@@ -189,14 +215,16 @@ class _Run:
             "attribution": item.attribution or options.attribution,
             "domain": options.domain or item.domain,
             "label": item.label,
+            "extra": item.extra,
         }
         if examined.digest in contents or not seen.add(examined.digest):
+            buffer.contradicted += origins.contradicts(sample_id, item.label)
             buffer.repeat(sample_id, item.uri, row, known=not origins.add(sample_id, item.uri))
             return
         assert examined.decoded is not None
         reference = self._reference(item) if options.by_reference else None
         buffer.add(sample_id, examined.data, item.uri, row | examined.decoded, reference)
-        origins.add_first(sample_id, item.uri)
+        origins.add_first(sample_id, item.uri, item.label)
 
     def _reference(self, item: SourceItem) -> str:
         if item.address is None:
@@ -222,9 +250,10 @@ class _Run:
         return self.lake.publish(manifest, {"address": self.stream.address, **self.options.identity()})
 
     def _report(self, snapshot: Snapshot, resumed: int) -> IngestReport:
-        reasons: Counter[str] = Counter()
+        reasons, passed_over = Counter[str](), Counter[str]()
         for part in self.parts:
             reasons.update(part.reasons)
+            passed_over.update(part.passed_over)
         return IngestReport(
             added=sum(part.added for part in self.parts),
             duplicates=sum(part.duplicates for part in self.parts),
@@ -232,39 +261,54 @@ class _Run:
             snapshot=snapshot.id,
             reasons=dict(sorted(reasons.items())),
             resumed_items=resumed,
+            contradicted=sum(part.contradicted for part in self.parts),
+            passed_over=dict(sorted(passed_over.items())),
         )
 
 
 class _LazyOrigins:
-    """Which (content, origin) and (address, reason) pairs are recorded; read when first asked."""
+    """Which (content, origin), (content, class) and (address, reason) pairs are recorded.
+
+    Those of this run are kept as digests; those of the lake are read when first asked.
+    """
 
     def __init__(self, lake: Lake, before: Snapshot | None, parts: list[Part]) -> None:
         self._lake, self._before, self._parts = lake, before, list(parts)
-        self._pending: list[tuple[str, str]] = []
-        self._known: KnownDigests | None = None
+        self._known, self._classes = KnownDigests(), KnownDigests()
+        self._read_origins = self._read_classes = before is None and not parts
 
-    def add_first(self, sample_id: str, uri: str) -> None:
-        """A new content's first origin; kept for later unless the index exists."""
-        if self._known is None:
-            self._pending.append((sample_id, uri))
-        else:
-            self._known.add(_pair(sample_id, uri))
+    def add_first(self, sample_id: str, uri: str, label: str | None) -> None:
+        """A new content's first origin and its class."""
+        self._known.add(_pair(sample_id, uri))
+        self._add_class(sample_id, label)
 
     def add(self, sample_id: str, uri: str) -> bool:
         """False when the pair is recorded already."""
-        return self._index().add(_pair(sample_id, uri))
+        return self._origins().add(_pair(sample_id, uri))
 
     def add_refusal(self, uri: str, reason: str) -> bool:
-        return self._index().add(_pair(f"refused:{reason}", uri))
+        return self._origins().add(_pair(f"refused:{reason}", uri))
 
-    def _index(self) -> KnownDigests:
-        if self._known is None:
-            self._known = KnownDigests()
+    def contradicts(self, sample_id: str, label: str | None) -> bool:
+        """Whether a known content has a class, and it is another one than ``label``."""
+        if label is None:
+            return False
+        if not self._read_classes:
+            self._read_classes = True
+            for known, name in self._lake.known_classes(self._before, self._parts):
+                self._add_class(known, name)
+        return _pair(sample_id, "") in self._classes and _pair(sample_id, f"={label}") not in self._classes
+
+    def _add_class(self, sample_id: str, label: str | None) -> None:
+        if label is not None:
+            self._classes.add(_pair(sample_id, ""))
+            self._classes.add(_pair(sample_id, f"={label}"))
+
+    def _origins(self) -> KnownDigests:
+        if not self._read_origins:
+            self._read_origins = True
             for sample_id, uri in self._lake.known_origins(self._before, self._parts):
                 self._known.add(_pair(sample_id, uri))
-            for sample_id, uri in self._pending:
-                self._known.add(_pair(sample_id, uri))
-            self._pending.clear()
         return self._known
 
 
@@ -278,10 +322,12 @@ def _skip(items: Iterator[SourceItem], count: int) -> Iterator[SourceItem]:
     return items
 
 
-def _examine_all(items: Iterator[SourceItem], contents: KnownDigests) -> Iterator[Examined]:
+def _examine_all(
+    items: Iterator[SourceItem], contents: KnownDigests, by_reference: bool
+) -> Iterator[Examined]:
     """Examine in threads (Pillow and hashing release the interpreter's lock), in the order of the source."""
     waiting: list[Future[Examined]] = []
-    examine = partial(_examine, contents=contents)
+    examine = partial(_examine, contents=contents, by_reference=by_reference)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="ingest") as pool:
         try:
             for item in items:
@@ -295,7 +341,11 @@ def _examine_all(items: Iterator[SourceItem], contents: KnownDigests) -> Iterato
                 future.cancel()
 
 
-def _examine(item: SourceItem, contents: KnownDigests) -> Examined:
+def _examine(item: SourceItem, contents: KnownDigests, by_reference: bool) -> Examined:
+    if item.passed_over is not None:
+        return Examined(item)
+    if by_reference and item.address is not None and readable(item.address) != item.address:
+        return Examined(item, refusal=("unreadable", "its name is no UTF-8: it cannot be kept by reference"))
     try:
         data = item.load()
         digest = hashlib.sha256(data).digest()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MERGE_AT = 1_000_000
+_LEAST_MERGE = 65_536
 
 
 class KnownDigests:
@@ -29,7 +30,7 @@ class KnownDigests:
         if digest in self:
             return False
         self._recent.add(digest[:16])
-        if len(self._recent) >= _MERGE_AT:
+        if len(self._recent) >= min(_MERGE_AT, max(_LEAST_MERGE, len(self._high) // 8)):
             self._merge()
         return True
 

@@ -281,6 +281,15 @@ class Lake:
             for row in read_shard(self.images / "quarantine", shard, ["uri", "reason"]).to_pylist():
                 yield f"refused:{row['reason']}", row["uri"]
 
+    def known_classes(
+        self, snapshot: Snapshot | None, parts: Sequence[Part]
+    ) -> Iterator[tuple[str, str | None]]:
+        """(sample id, class) of every image."""
+        before = snapshot.shards if snapshot else []
+        for shard in [*before, *(part.images for part in parts if part.images)]:
+            table = self.read_images(shard, ["sample_id", "label"])
+            yield from zip(table["sample_id"].to_pylist(), table["label"].to_pylist(), strict=True)
+
     def read_quarantine(self, snapshot: Snapshot) -> list[dict[str, Any]]:
         """Rows ``uri, reason, detail`` of everything refused up to this snapshot."""
         rows: list[dict[str, Any]] = []

@@ -16,6 +16,7 @@ from typing import Any
 
 from ecos_core.lake.decode import BadSample, decode_image
 from ecos_core.lake.perceptual_hash import perceptual_hash
+from ecos_core.names import number_of
 from ecos_core.storage import canonical_json
 
 # Verifies bytes and returns the columns ``media_type, width, height, perceptual_hash``. Raises BadSample.
@@ -74,7 +75,8 @@ def examine_text(data: bytes) -> dict[str, Any]:
 def row_bytes(cells: Mapping[str, str]) -> bytes:
     """A row of a table as canonical JSON: the same values are the same sample, whatever the order of columns.
 
-    A cell that reads as a finite number is one; an empty cell, ``NA`` or ``NaN`` is null; the rest is text.
+    A cell that writes a finite number is one; an empty cell, ``NA``, ``NaN`` or an infinity is null; the rest is text,
+    also ``1_2`` and ``007``.
     """
     return canonical_json({name: _cell(text) for name, text in cells.items()})
 
@@ -118,12 +120,7 @@ def _described(data: bytes, media_type: str, width: int, height: int) -> dict[st
 
 def _cell(text: str) -> Cell:
     stripped = text.strip()
-    if stripped in MISSING:
+    if stripped in MISSING or stripped.lower().lstrip("+-") in ("inf", "infinity"):
         return None
-    for kind in (int, float):
-        try:
-            number = kind(stripped)
-        except ValueError:
-            continue
-        return number if math.isfinite(number) else None
-    return stripped
+    number = number_of(stripped)
+    return stripped if number is None else number

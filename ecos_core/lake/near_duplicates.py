@@ -29,8 +29,10 @@ from ecos_core.lake.near_pairs import (
     thumbnail,
 )
 from ecos_core.lake.perceptual_hash import perceptual_hash
+from ecos_core.names import readable
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, Manifest, read_manifest, read_shard, write_manifest, write_shard
+from ecos_core.storage.folders import files_below
 
 KIND = "near-duplicates"
 DEFAULT_DISTANCE = 4
@@ -174,14 +176,14 @@ def _read_tests(folder: Path) -> tuple[list[str], list[str], Prints, dict[int, T
     digests: list[str] = []
     hashes, aspects = [], []
     thumbnails: dict[int, Thumbnail] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        data = path.read_bytes()
+    for parts in files_below(folder)[0]:
+        data = folder.joinpath(*parts).read_bytes()
         try:
             decoded = decode_image(data)
         except BadImage:
             continue
         thumbnails[len(names)] = thumbnail(decoded.image)
-        names.append(path.relative_to(folder).as_posix())
+        names.append(readable("/".join(parts)))
         digests.append(hashlib.sha256(data).hexdigest())
         hashes.append(perceptual_hash(decoded.image))
         aspects.append(decoded.width / decoded.height)

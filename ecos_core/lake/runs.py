@@ -35,7 +35,9 @@ class Part(BaseModel):
     size: int = 0
     added: int = 0
     duplicates: int = 0
+    contradicted: int = 0
     reasons: dict[str, int] = Field(default_factory=dict)
+    passed_over: dict[str, int] = Field(default_factory=dict)
 
     @property
     def quarantined(self) -> int:

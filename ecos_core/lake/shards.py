@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from ecos_core.lake.extra import extra_columns
 from ecos_core.lake.lake import Snapshot, image_schema
 from ecos_core.lake.runs import Part, RunFolder
+from ecos_core.lake.sources.facts import Extra
 from ecos_core.storage import Location, Manifest, ShardRecord, write_shard
 
 MAX_SHARD_BYTES = 128 * 2**20
@@ -62,8 +64,11 @@ class PartBuffer:
     items: int = 0
     size: int = 0
     duplicates: int = 0
+    contradicted: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
     _images: list[dict[str, Any]] = field(default_factory=list)
+    _extra: list[Mapping[str, Extra]] = field(default_factory=list)
     _place: dict[str, int] = field(default_factory=dict)
     _origins: list[dict[str, Any]] = field(default_factory=list)
     _refused: list[dict[str, Any]] = field(default_factory=list)
@@ -77,6 +82,7 @@ class PartBuffer:
         if reference is not None:
             row["bytes"] = None
         self._images.append(row | {name: facts[name] for name in _ROW_FACTS})
+        self._extra.append(facts.get("extra") or {})
         self.size += len(data)
 
     def repeat(self, sample_id: str, uri: str, facts: dict[str, Any], *, known: bool) -> None:
@@ -113,13 +119,15 @@ class PartBuffer:
         return Part(
             items=self.items,
             chain=chain,
-            images=_write(images / "shards", self._images, image_schema()),
+            images=_write(images / "shards", self._images, image_schema(), extra_columns(self._extra)),
             origins=_write(images / "origins", self._origins, origin_schema()),
             quarantine=_write(images / "quarantine", self._refused, quarantine_schema()),
             size=self.size,
             added=len(self._images),
             duplicates=self.duplicates,
+            contradicted=self.contradicted,
             reasons=dict(self.reasons),
+            passed_over=dict(self.passed_over),
         )
 
 
@@ -170,14 +178,19 @@ def quarantine_schema() -> Any:
     return pa.schema([(name, pa.string()) for name in ("uri", "reason", "detail")])
 
 
-def _write(folder: Location, rows: list[dict[str, Any]], schema: Any) -> ShardRecord | None:
+def _write(
+    folder: Location, rows: list[dict[str, Any]], schema: Any, extra: Mapping[str, Any] | None = None
+) -> ShardRecord | None:
     """Write rows as ``<sha256 of the rows' Parquet>.parquet``; None when there are none."""
     import pyarrow as pa
 
     if not rows:
         return None
     table = pa.Table.from_pylist(rows, schema)
-    opaque = [name for name in ("bytes",) if name in table.column_names]
+    for name, column in (extra or {}).items():
+        table = table.append_column(name, column)
+    packed = "bytes" in table.column_names and rows[0]["media_type"].startswith("image/")
+    opaque = ["bytes"] if packed else []
     return write_shard(folder, None, table, row_group_rows=_ROW_GROUP_ROWS, opaque=opaque)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 from ecos_core.errors import InputError, MissingDependencyError, RemoteError
 
@@ -43,8 +44,8 @@ class Location:
         if isinstance(url, Location):
             return url
         text = os.fspath(url)
-        if text.startswith("file://"):
-            text = text[len("file://") :]
+        if text.lower().startswith("file:"):
+            text = _local_path(text)
         if "://" in text:
             return cls(text.rstrip("/"))
         return cls(str(Path(text).expanduser().absolute()))
@@ -162,7 +163,7 @@ class Location:
             name, facts = full[len(path) :].strip("/"), listed[full]
             if name and facts.get("type") == "file":
                 modified = facts.get("LastModified")
-                stamp = f"{facts.get('size')}-{facts.get('ETag', modified or '')}"
+                stamp = _stamp(facts)
                 seconds = modified.timestamp() if hasattr(modified, "timestamp") else 0.0
                 yield Found(name, int(facts.get("size") or 0), stamp, seconds)
 
@@ -174,6 +175,15 @@ class Location:
         with _remote_errors(self.url):
             return int(filesystem.size(path))
 
+    def stamp(self) -> str:
+        """What changes with this file: its size and its time, or the store's tag."""
+        if self.is_local:
+            status = self.path.stat()
+            return f"{status.st_size}-{status.st_mtime_ns}"
+        filesystem, path = self._remote
+        with _remote_errors(self.url):
+            return _stamp(filesystem.info(path))
+
     def remove(self) -> None:
         """Remove this file; absent is fine."""
         if self.is_local:
@@ -182,6 +192,21 @@ class Location:
         filesystem, path = self._remote
         with contextlib.suppress(FileNotFoundError), _remote_errors(self.url):
             filesystem.rm_file(path)
+
+
+def _local_path(uri: str) -> str:
+    """The path of a ``file:`` address: ``file:///a%20b``, ``file://localhost/a`` or ``file:/a``."""
+    rest = uri[len("file:") :]
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        rest = f"{slash}{path}" if host.lower() in ("", "localhost") else rest[2:]
+    return rest if Path(rest).exists() else unquote(rest)
+
+
+def _stamp(facts: dict[str, Any]) -> str:
+    """What changes with a store's file: S3's ETag, the hub's blob, or the time."""
+    tag = next((facts[name] for name in ("ETag", "blob_id", "LastModified") if facts.get(name)), "")
+    return f"{facts.get('size')}-{tag}"
 
 
 def _write_local(path: Path, data: bytes) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,10 @@ from ecos_core.errors import InputError
 from ecos_core.labelling.votes import majority
 from ecos_core.lake.lookup import image_rows
 from ecos_core.lake.modality import IMAGE, TABLE, Modality
+from ecos_core.names import class_name, readable
 from ecos_core.sampling.store import picked_so_far
 from ecos_core.storage import Location, Manifest, canonical_json, sha256_hex
+from ecos_core.storage.folders import files_below
 from ecos_core.storage.parquet import open_parquet
 
 if TYPE_CHECKING:
@@ -114,7 +116,7 @@ def read_test_set(folder: Location, modality: Modality = IMAGE) -> LabelledImage
 
     ids, images, labels = [], [], []
     left_out: Counter[str] = Counter()
-    for name, label, data in _rows(folder) if modality is TABLE else _contents(folder):
+    for name, label, data in _rows(folder) if modality is TABLE else _contents(folder, left_out):
         try:
             modality.examine(data)
         except BadSample as error:
@@ -138,18 +140,24 @@ def _rows(listing: Location) -> Iterator[tuple[str, str | None, bytes]]:
     if not listing.path.is_file():
         raise InputError(f"{listing}: no such file; give the test rows as a CSV with a column 'label'")
     for row in read_rows(listing):
-        yield f"{listing.name}#{row.number}", row.facts.get("label"), row.data
+        yield f"{listing.name}#{row.number}", row.facts.label, row.data
 
 
-def _contents(folder: Location) -> Iterator[tuple[str, str | None, bytes]]:
-    for path in sorted(_files(folder)):
-        yield str(path.relative_to(folder.path)), path.parent.name, path.read_bytes()
-
-
-def _files(folder: Location) -> Iterator[Any]:
+def _contents(folder: Location, left_out: Counter[str]) -> Iterator[tuple[str, str | None, bytes]]:
+    """(name, class, content) of every file inside a folder of the root; the class is the folder's name."""
     if not folder.path.is_dir():
         raise InputError(f"{folder}: no such folder; give a test set as a folder of class/file")
-    return (path for path in folder.path.glob("**/*") if path.is_file() and path.parent != folder.path)
+    files, passed_over = files_below(folder.path)
+    left_out.update(passed_over)
+    for parts in files:
+        if len(parts) < 2:
+            continue
+        try:
+            data = folder.path.joinpath(*parts).read_bytes()
+        except OSError:
+            left_out["unreadable"] += 1
+            continue
+        yield readable("/".join(parts)), class_name(parts[-2]), data
 
 
 def lake_features(

@@ -1,4 +1,4 @@
-"""Where samples come from, and how an address is told to be a folder, a tar, a table or a known data set."""
+"""Where samples come from, and how an address is told to be a folder, a tar, a table, documents or a known data set."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ecos_core.errors import InputError
-from ecos_core.lake.modality import Examine, examine_image, examine_text
+from ecos_core.lake.modality import Examine, examine_image
 from ecos_core.lake.sources.base import Source, SourceItem
 from ecos_core.lake.sources.datasets import SPLITS, DigitsSource, DomainNetSource, pacs_source
+from ecos_core.lake.sources.documents import document_source
 from ecos_core.lake.sources.folder import BucketSource, FolderSource
+from ecos_core.lake.sources.hub import pinned
+from ecos_core.lake.sources.layouts import guess, shard_folders, shards
+from ecos_core.lake.sources.row_files import ARROW, LINES, PARQUET
 from ecos_core.lake.sources.rows import RowSource
-from ecos_core.lake.sources.tables import CsvSource, ParquetSource
+from ecos_core.lake.sources.tables import TableSource
 from ecos_core.lake.sources.webdataset import SUFFIXES as TAR_SUFFIXES
 from ecos_core.lake.sources.webdataset import TarSource
 from ecos_core.storage import Location
@@ -44,9 +48,11 @@ def open_source(
     """The source at an address.
 
     ``name`` goes before every origin (default: the last part of the address). ``layout`` is one of
-    ``LAYOUTS``; ``auto`` goes by the file's extension, and takes a folder of nothing but tars or Parquet
-    files for a sharded data set; ``text`` is a tree of texts instead of images, ``rows`` a CSV whose rows are
-    the samples. ``split`` (train, test) is for data sets with split lists.
+    ``LAYOUTS``; ``auto`` goes by the file's extension, or by all that lies in the folder (``sources.layouts``);
+    ``parquet`` is any file of rows with images in it (Parquet, Arrow, JSON lines), ``text`` documents: a tree of
+    texts, JSON lines or Parquet; ``rows`` a CSV whose rows are the samples. ``split`` (train, test) is for data sets
+    with split lists, and for shards named after their split. ``hf://datasets/owner/name[@revision]`` is pinned to the
+    commit of its revision.
 
     Raises InputError when there is nothing there, or nothing of that layout.
     """
@@ -54,11 +60,11 @@ def open_source(
         raise InputError(f"layout '{layout}': unknown; one of {', '.join(LAYOUTS)}")
     if split is not None and split not in SPLITS:
         raise InputError(f"split '{split}': unknown; one of {', '.join(SPLITS)}")
-    location = Location.of(path_or_url)
+    location, given = pinned(Location.of(path_or_url))
     _readable(location)
-    chosen = _guess(location) if layout == "auto" else layout
-    source = _make(chosen, location, name or location.name or "images", split)
-    if next(source.items(), None) is None:
+    chosen = guess(location) if layout == "auto" else layout
+    source = _make(chosen, location, name or given or location.name or "images", split)
+    if next((item for item in source.items() if item.passed_over is None), None) is None:
         raise InputError(f"{location}: no files in here; give a folder of images")
     return source
 
@@ -74,48 +80,40 @@ def _readable(location: Location) -> None:
         ) from error
     if not exists:
         raise InputError(
-            f"{location}: no such folder or file; give a folder of images, a tar, Parquet or CSV"
+            f"{location}: no such folder or file; give a folder of images, a tar, Parquet, JSONL or CSV"
         )
-
-
-def _guess(location: Location) -> str:
-    for layout, suffixes in (("webdataset", TAR_SUFFIXES), ("parquet", (".parquet",)), ("csv", (".csv",))):
-        if location.name.lower().endswith(suffixes):
-            return layout
-        names = location.names() if layout != "csv" else []
-        if names and all(name.lower().endswith(suffixes) for name in names if not name.startswith(".")):
-            return layout
-    if location.is_local and not location.path.is_dir():
-        raise InputError(
-            f"{location}: a file that is no list or archive; give its folder, or a tar, Parquet or CSV"
-        )
-    return "tree"
 
 
 def _make(layout: str, location: Location, name: str, split: str | None) -> Source:
     makers: dict[str, Callable[[], Source]] = {
-        "webdataset": lambda: TarSource(_shards(location, TAR_SUFFIXES), name, location.url),
-        "parquet": lambda: ParquetSource(_shards(location, (".parquet",)), name, location.url),
-        "csv": lambda: CsvSource(location, name),
+        "webdataset": lambda: _tars(location, name, split),
+        "parquet": lambda: _tables(location, name, split),
+        "csv": lambda: TableSource(((location.name, location),), name, location.url),
         "domainnet": lambda: DomainNetSource(location.path, name, split),
         "domainnet-full": lambda: DomainNetSource(location.path, name, split, ten=False),
         "digits": lambda: DigitsSource(location.path, name, split),
         "pacs": lambda: pacs_source(location.path, name),
         "tree": lambda: _tree(location, name, examine_image),
-        "text": lambda: _tree(location, name, examine_text),
+        "text": lambda: document_source(location, name, split),
         "rows": lambda: RowSource(location, name),
     }
     return makers[layout]()
 
 
+def _tars(location: Location, name: str, split: str | None) -> Source:
+    found = shards(location, TAR_SUFFIXES, split)
+    return TarSource(found.files, name, location.url, found.side)
+
+
+def _tables(location: Location, name: str, split: str | None) -> Source:
+    found = shards(location, (*PARQUET, *ARROW, *LINES), split)
+    return TableSource(found.files, name, location.url, side=found.side)
+
+
 def _tree(location: Location, name: str, examine: Examine) -> Source:
+    if location.is_local and not location.path.is_dir():
+        raise InputError(f"{location}: a file; give its folder, or choose the layout that its name says")
+    folders, side = shard_folders(location)
     if location.is_local:
-        return FolderSource(Path(location.path), name, examine)
-    return BucketSource(location, name, examine)
-
-
-def _shards(location: Location, suffixes: tuple[str, ...]) -> tuple[Location, ...]:
-    """The file itself, or the files of that kind in the folder, by name."""
-    if location.name.lower().endswith(suffixes):
-        return (location,)
-    return tuple(location / name for name in location.names() if name.lower().endswith(suffixes))
+        return FolderSource(Path(location.path), name, examine, folders, side)
+    return BucketSource(location, name, examine, folders, side)

@@ -6,18 +6,14 @@ where it was.
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from ecos_core.errors import InputError
 from ecos_core.lake.decode import BadSample
 from ecos_core.lake.modality import Examine, examine_image
-from ecos_core.storage import Location
+from ecos_core.lake.sources.facts import Extra
+from ecos_core.names import class_name, tidy
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,8 @@ class SourceItem:
     ``uri``: its address inside the source. ``stamp`` changes when the file does (size and time), where that
     is known without reading. ``load`` gives the bytes or raises BadSample or OSError; it may be called from
     any thread. ``examine`` verifies them and says what they are (``lake.modality``). ``source``, ``licence``
-    and ``attribution`` are the item's own, where the source knows them.
+    and ``attribution`` are the item's own, where the source knows them; ``extra`` is what else is known of it.
+    ``passed_over``: what it is instead of a sample (hidden, a side file); it is counted under this name, not read.
     """
 
     uri: str
@@ -40,6 +37,8 @@ class SourceItem:
     attribution: str | None = None
     address: str | None = None
     examine: Examine = examine_image
+    passed_over: str | None = None
+    extra: Mapping[str, Extra] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -70,29 +69,13 @@ def refuse(reason: str, detail: str) -> Callable[[], bytes]:
     return load
 
 
+def passed(uri: str, reason: str) -> SourceItem:
+    """A name in the source that is no sample, by intention: counted, never read."""
+    return SourceItem(uri, refuse(reason, "passed over"), passed_over=reason)
+
+
 def domain_and_label(parts: Sequence[str]) -> tuple[str | None, str | None]:
     """What a path says: ``…/domain/class/file``, ``class/file`` or ``file``."""
-    domain = parts[-3] if len(parts) > 2 else None
-    label = parts[-2] if len(parts) > 1 else None
-    return readable(domain), readable(label)
-
-
-def readable(name: str | None) -> str | None:
-    """File names are bytes; those that are no UTF-8 are kept with \\x escapes."""
-    return None if name is None else os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-@contextmanager
-def csv_reader(listing: Location) -> Iterator[csv.DictReader[str]]:
-    """The rows of a CSV with a header. Raises InputError, also while it is read, when it is none."""
-    with listing.open_input() as file:
-        try:
-            yield csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{listing}: not a CSV file in UTF-8 ({error})") from error
-
-
-def nonempty(value: object) -> str | None:
-    """A cell of a table or a metadata file as text; None where there is nothing."""
-    text = "" if value is None or value != value else str(value).strip()  # NaN differs from itself
-    return text or None
+    domain = tidy(parts[-3]) if len(parts) > 2 else None
+    label = class_name(parts[-2]) if len(parts) > 1 else None
+    return domain or None, label

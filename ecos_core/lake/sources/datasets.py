@@ -20,6 +20,7 @@ from PIL import Image
 from ecos_core.errors import InputError
 from ecos_core.lake.sources.base import SourceItem, refuse
 from ecos_core.lake.sources.folder import FolderSource
+from ecos_core.storage.text import read_text, text_lines
 
 DOMAINNET_DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 # FedBN's ten classes, in the order of their numbers.
@@ -101,7 +102,7 @@ def _listed(listing: Path) -> Iterator[tuple[str, str]]:
         paths, labels = _safe_pickle(listing)
         yield from ((str(path), str(label)) for path, label in zip(paths, labels, strict=True))
         return
-    for line in listing.read_text("utf-8").splitlines():
+    for line in text_lines(read_text(listing)):
         path = line.rpartition(" ")[0]
         if path:
             yield path, Path(path).parent.name

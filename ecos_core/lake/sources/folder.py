@@ -1,19 +1,26 @@
-"""Folder trees, local or in an object store: ``domain/class/file``, ``class/file`` or flat."""
+"""Folder trees, local or in an object store: ``domain/class/file``, ``class/file`` or flat.
+
+Beside a picture may lie what is known of it: ``key.json``, ``key.cls`` and ``key.txt`` (img2dataset's files), or one
+``metadata.jsonl`` or ``metadata.csv`` a folder with a column ``file_name`` (Hugging Face's imagefolder).
+"""
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from ecos_core.lake.decode import MAX_FILE_BYTES
 from ecos_core.lake.modality import Examine, examine_image
-from ecos_core.lake.sources.base import SourceItem, domain_and_label, readable, refuse
+from ecos_core.lake.sources.base import SourceItem, domain_and_label, passed, refuse
+from ecos_core.lake.sources.folder_tables import METADATA_NAMES, FolderTables
+from ecos_core.lake.sources.members import Member, is_about, sample_items
+from ecos_core.names import readable
 from ecos_core.storage import Location
+from ecos_core.storage.folders import ON_PURPOSE, Entry, passed_over_path, walk_files
 
-IGNORED_NAMES = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+_REFUSALS = {"loop": "link_loop"}
 
 
 @dataclass(frozen=True)
@@ -21,12 +28,14 @@ class FolderSource:
     """A folder tree: ``domain/class/file``, ``class/file`` or flat. Links are followed, loops are reported.
 
     Hidden files and what operating systems leave behind are passed over; everything else is tried as what
-    ``examine`` verifies, by default an image.
+    ``examine`` verifies, by default an image. ``shards``: top folders that are numbers of shards and no classes.
     """
 
     root: Path
     name: str = ""
     examine: Examine = examine_image
+    shards: frozenset[str] = frozenset()
+    side: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -34,57 +43,26 @@ class FolderSource:
 
     @property
     def address(self) -> str:
-        return str(self.root.absolute())
+        return readable(str(self.root.absolute()))
 
     def count(self) -> int | None:
-        return sum(1 for _ in self._walk(self.root, (), frozenset()))
+        return sum(1 for _ in walk_files(self.root))
 
     def items(self) -> Iterator[SourceItem]:
-        root = self.root.absolute()
-        for found in self._walk(root, (), frozenset()):
-            yield found if isinstance(found, SourceItem) else self._file(root.joinpath(*found), found)
+        root = Location.of(self.root)
+        tree = _Tree(root, readable(self.name), self.examine, self.shards, self.side)
+        yield from tree.items(map(self._file, walk_files(self.root.absolute())))
 
-    def _walk(
-        self, folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]]
-    ) -> Iterator[tuple[str, ...] | SourceItem]:
-        """The parts of every file's path below the root, or an item that says what is wrong with a folder."""
-        try:
-            status = folder.stat()
-            with os.scandir(folder) as entries:
-                found = sorted((entry.name, entry.is_dir()) for entry in entries)
-        except OSError as error:
-            yield SourceItem(self._uri(parts), refuse("unreadable", f"folder: {error.strerror}"))
-            return
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
-            yield SourceItem(self._uri(parts), refuse("link_loop", "a link to a folder above itself"))
-            return
-        if ("lake.json", False) in found:  # a lake that lies inside its own source
-            return
-        for name, is_folder in found:
-            if name.startswith(".") or name in IGNORED_NAMES:
-                continue
-            if is_folder:
-                yield from self._walk(folder / name, (*parts, name), above | {identity})
-            else:
-                yield (*parts, name)
-
-    def _file(self, path: Path, parts: tuple[str, ...]) -> SourceItem:
-        domain, label = domain_and_label(parts)
-        uri = self._uri(parts)
+    def _file(self, entry: Entry) -> _File:
+        path = self.root.absolute().joinpath(*entry.parts)
+        if entry.left_out is not None:
+            return _File(entry.parts, left_out=entry.left_out, detail=entry.detail)
         try:
             status = path.stat()
         except OSError as error:
-            return SourceItem(uri, refuse("unreadable", error.strerror or "cannot be opened"), domain, label)
-        if not stat.S_ISREG(status.st_mode):
-            return SourceItem(uri, refuse("unreadable", "not a regular file"), domain, label)
-        if status.st_size > MAX_FILE_BYTES:
-            return SourceItem(uri, refuse("too_large", f"{status.st_size:,} bytes"), domain, label)
+            return _File(entry.parts, left_out="unreadable", detail=error.strerror or "cannot be opened")
         stamp = f"{status.st_size}-{status.st_mtime_ns}"
-        return SourceItem(uri, path.read_bytes, domain, label, stamp, address=str(path), examine=self.examine)
-
-    def _uri(self, parts: tuple[str, ...]) -> str:
-        return readable("/".join((self.name, *parts))) or ""
+        return _File(entry.parts, Location(str(path)), status.st_size, stamp)
 
 
 @dataclass(frozen=True)
@@ -94,23 +72,118 @@ class BucketSource:
     root: Location
     name: str
     examine: Examine = examine_image
+    shards: frozenset[str] = frozenset()
+    side: frozenset[str] = frozenset()
 
     @property
     def address(self) -> str:
         return self.root.url
 
     def count(self) -> int | None:
-        return sum(1 for _ in self.items())
+        return sum(1 for _ in self.root.walk())
 
     def items(self) -> Iterator[SourceItem]:
+        tree = _Tree(self.root, self.name, self.examine, self.shards, self.side)
+        yield from tree.items(self._files())
+
+    def _files(self) -> Iterator[_File]:
         for found in self.root.walk():
             parts = tuple(found.name.split("/"))
-            if any(part.startswith(".") or part in IGNORED_NAMES for part in parts):
-                continue
-            domain, label = domain_and_label(parts)
-            place = self.root / found.name
-            load = place.read_bytes
-            if found.size > MAX_FILE_BYTES:
-                load = refuse("too_large", f"{found.size:,} bytes")
-            uri = f"{self.name}/{found.name}"
-            yield SourceItem(uri, load, domain, label, found.stamp, address=place.url, examine=self.examine)
+            over = passed_over_path(parts)
+            yield _File(parts, self.root / found.name, found.size, found.stamp, over)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of a tree by its path's parts; with ``left_out`` one that is not read, and why."""
+
+    parts: tuple[str, ...]
+    place: Location | None = None
+    size: int = 0
+    stamp: str = ""
+    left_out: str | None = None
+    detail: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Files of one key belong together."""
+        return (*self.parts[:-1], self.parts[-1].partition(".")[0] if self.parts else "")
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Turns the files of a tree into items."""
+
+    root: Location
+    name: str
+    examine: Examine
+    shards: frozenset[str]
+    side: frozenset[str]
+    tables: FolderTables = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tables", FolderTables(self.root))
+
+    def items(self, files: Iterable[_File]) -> Iterator[SourceItem]:
+        for _, group in groupby(files, key=lambda file: file.key):
+            members: list[Member] = []
+            for file in group:
+                item = self._alone(file)
+                if item is None:
+                    assert file.place is not None
+                    load = file.place.read_bytes
+                    members.append(Member("/".join(file.parts), load, file.stamp, file.place.url))
+                else:
+                    yield item
+            if self.examine is examine_image and len(members) > 1:
+                yield from self._together(members)
+            else:
+                yield from map(self._single, members)
+
+    def _alone(self, file: _File) -> SourceItem | None:
+        """The item of a file that is no sample, or None."""
+        uri = readable("/".join((self.name, *file.parts)))
+        if file.left_out is not None and file.left_out in ON_PURPOSE:
+            return passed(uri, file.left_out)
+        if file.left_out is not None:
+            return SourceItem(uri, refuse(_REFUSALS.get(file.left_out, "unreadable"), file.detail))
+        if file.size > MAX_FILE_BYTES:
+            return SourceItem(uri, refuse("too_large", f"{file.size:,} bytes"), *domain_and_label(file.parts))
+        if "/".join(file.parts) in self.side or is_about(file.parts[-1]):
+            return passed(uri, "side")
+        if (
+            self.examine is examine_image
+            and file.parts[-1].lower() in METADATA_NAMES
+            and self.tables.has(file.parts)
+        ):
+            return passed(uri, "side")
+        return None
+
+    def _together(self, members: list[Member]) -> Iterator[SourceItem]:
+        if not any(member.suffix in ("json", "txt", "cls", "text", "caption") for member in members):
+            yield from map(self._single, members)
+            return
+        facts = self.tables.facts(members[0].name)
+        yield from sample_items(
+            self.name, members, facts=facts, with_folder=self._names_class(members[0].name)
+        )
+
+    def _single(self, member: Member) -> SourceItem:
+        uri = readable(f"{self.name}/{member.name}")
+        domain, label = (None, None)
+        if self._names_class(member.name):
+            domain, label = domain_and_label(member.name.split("/"))
+        facts = self.tables.facts(member.name) if self.examine is examine_image else None
+        if facts is None:
+            return SourceItem(
+                uri, member.load, domain, label, member.stamp, address=member.address, examine=self.examine
+            )
+        known = facts.item() | {"domain": facts.domain or domain, "label": facts.label or label}
+        return SourceItem(
+            uri, member.load, stamp=member.stamp, address=member.address, examine=self.examine, **known
+        )
+
+    def _names_class(self, name: str) -> bool:
+        """Whether the file's folder is a class: no shard, and no split with a table of its own."""
+        folders = name.split("/")[:-1]
+        return bool(folders) and folders[-1] not in self.shards and not self.tables.has((*folders, ""))

@@ -1,179 +1,300 @@
-"""Tables of images: Parquet with the bytes in a column (as Hugging Face does), CSV or Parquet lists.
+"""Tables whose rows hold or name images, and records that hold texts, each row with what is known of it.
 
-Columns are found by name: ``image`` (a struct of bytes and path, or bytes), or ``path`` / ``uri`` / ``url`` /
-``file``; and ``label``, ``domain``, ``licence``, ``source``, ``attribution`` where they exist.
+Columns are found by name, in any case: ``image`` (bytes, or a struct of bytes and path, as Hugging Face does), or
+``path`` / ``uri`` / ``url`` / ``file``; ``text`` for documents (FineWeb, C4, Dolma); and ``label``, ``domain``,
+``licence``, ``source``, ``attribution``. All other single values are kept (``sources.facts``).
 """
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ecos_core.errors import InputError
-from ecos_core.lake.sources.base import SourceItem, csv_reader, nonempty, refuse
+from ecos_core.lake.modality import examine_text
+from ecos_core.lake.sources.base import SourceItem, passed, refuse
+from ecos_core.lake.sources.facts import Columns
+from ecos_core.lake.sources.row_files import ARROW, CSV, PARQUET, Fault, first_row, read_row_file, schema_of
+from ecos_core.lake.sources.web import fetch
+from ecos_core.names import class_name, readable
 from ecos_core.storage import Location
+from ecos_core.storage.csv_files import open_csv
 from ecos_core.storage.parquet import open_parquet
 
-IMAGE_COLUMNS = ("image", "img", "bytes", "image_bytes", "content", "png", "jpg", "jpeg")
-PATH_COLUMNS = ("path", "uri", "url", "file", "file_name", "filename", "image_path", "image")
-LABEL_COLUMNS = ("label", "labels", "class", "class_name", "fine_label", "coarse_label")
-OTHER_COLUMNS = {
-    "domain": ("domain",),
-    "source": ("source",),
-    "licence": ("licence", "license"),
-    "attribution": ("attribution", "author", "creator"),
-}
-_BATCH_ROWS = 64
+IMAGE_COLUMNS = (
+    "image",
+    "img",
+    "bytes",
+    "image_bytes",
+    "content",
+    "png",
+    "jpg",
+    "jpeg",
+    "webp",
+    "jpeg_bytes",
+)
+PATH_COLUMNS = (
+    "path", "uri", "url", "file", "file_name", "filename", "filepath", "file_path", "image_path", "image_url", "image",
+)  # fmt: skip
+TEXT_COLUMNS = ("text", "raw_content", "content", "document", "body", "passage")
+# Tables with addresses of pictures have these beside; records of documents do not.
+_OF_PICTURES = frozenset(
+    {"width", "height", "nsfw", "similarity", "punsafe", "pwatermark", "aesthetic", "caption", "hash"}
+)
+_OF_DOCUMENTS = frozenset({
+    "id", "dump", "language", "language_score", "token_count", "timestamp", "added", "created", "metadata",
+})  # fmt: skip
+_PICTURE_ENDS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 
 @dataclass(frozen=True)
-class ParquetSource:
-    """Parquet files with image bytes, or with addresses of images, read row group by row group."""
+class TableSource:
+    """Files of rows, read row group by row group or line by line; ``files`` are (name in the source, place).
 
-    files: tuple[Location, ...]
+    ``kind``: ``image`` or ``text``. ``side``: files of the data set that hold no samples.
+    """
+
+    files: tuple[tuple[str, Location], ...]
     name: str
     address: str
+    kind: str = "image"
+    side: tuple[str, ...] = ()
 
     def count(self) -> int | None:
-        import pyarrow as pa
-
-        total = 0
-        for place in self.files:
-            try:
-                with place.open_input() as file:
-                    total += open_parquet(file).metadata.num_rows
-            except pa.ArrowInvalid:
-                total += 1
+        total = len(self.side)
+        for name, place in self.files:
+            if not name.lower().endswith(PARQUET):
+                return None
+            total += _rows_of(place)
         return total
 
     def items(self) -> Iterator[SourceItem]:
-        for place in self.files:
-            yield from self._one(place)
+        yield from (passed(readable(f"{self.name}/{name}"), "side") for name in self.side)
+        for name, place in self.files:
+            yield from self._one(name, place)
 
-    def _one(self, place: Location) -> Iterator[SourceItem]:
-        import pyarrow as pa
-
-        uri, index = f"{self.name}/{place.name}", 0
+    def _one(self, name: str, place: Location) -> Iterator[SourceItem]:
+        uri = readable(f"{self.name}/{name}")
         try:
-            with place.open_input() as file:
-                table = open_parquet(file)
-                columns = _Columns.of(table.schema_arrow, place)
-                for batch in table.iter_batches(_BATCH_ROWS, columns=columns.wanted(), use_threads=False):
-                    for row in batch.to_pylist():
-                        yield columns.item(f"{uri}#{index}", row, place)
-                        index += 1
-        except (pa.ArrowInvalid, OSError) as error:
-            detail = f"the Parquet file is broken after {index} rows ({error})"
-            yield SourceItem(uri, refuse("corrupt", " ".join(detail.split())[:200]))
+            meaning = meaning_of(place, self.kind)
+            stamp = place.stamp()
+        except (InputError, OSError) as error:
+            if place.name.lower().endswith(CSV):
+                raise
+            yield SourceItem(uri, refuse("corrupt", str(error).removeprefix(f"{place}: ")[:200]))
+            return
+        for index, row in read_row_file(place, meaning.wanted):
+            if isinstance(row, Fault):
+                yield SourceItem(f"{uri}#{index}", refuse(row.reason, row.detail), stamp=stamp)
+            else:
+                yield meaning.item(f"{uri}#{index}", row, place, stamp)
+
+
+def _rows_of(place: Location) -> int:
+    import pyarrow as pa
+
+    try:
+        with place.open_input() as file:
+            return int(open_parquet(file).metadata.num_rows)
+    except (pa.ArrowException, OSError, ValueError):
+        return 1
 
 
 @dataclass(frozen=True)
-class _Columns:
-    """Which columns of a table mean what; ``names`` are the labels' names where labels are numbers."""
+class Meaning:
+    """Which column of a table holds the sample (``how``: bytes, address or text); ``names`` are the labels' names."""
 
-    image: str
-    by_address: bool
-    label: str | None
-    others: Mapping[str, str]
+    column: str
+    how: str
     names: tuple[str, ...] = ()
+    _columns: dict[tuple[str, ...], Columns] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, schema: Any, place: Location) -> _Columns:
-        import pyarrow as pa
+    def wanted(self, schema: Any) -> list[str]:
+        """The columns of a typed file worth reading: the sample, and all that are single values."""
+        return [item.name for item in schema if item.name == self.column or _is_single(item.type)]
 
-        found = {name.lower(): name for name in schema.names}
-        label = next((found[name] for name in LABEL_COLUMNS if name in found), None)
-        others = {
-            role: found[name] for role, names in OTHER_COLUMNS.items() for name in names if name in found
-        }
-        for name in (found[name] for name in IMAGE_COLUMNS if name in found):
-            kind = schema.field(name).type
-            holds_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-            if holds_bytes or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
-                return cls(name, False, label, others, _class_names(schema, label))
-        for name in (found[name] for name in PATH_COLUMNS if name in found):
-            if pa.types.is_string(schema.field(name).type) or pa.types.is_large_string(
-                schema.field(name).type
-            ):
-                return cls(name, True, label, others, _class_names(schema, label))
-        raise InputError(
-            f"{place}: no column of images (one of {', '.join(IMAGE_COLUMNS[:4])}: bytes) or of addresses "
-            f"({', '.join(PATH_COLUMNS[:4])}); found {', '.join(schema.names[:8])}"
-        )
-
-    def wanted(self) -> list[str]:
-        return [self.image, *([self.label] if self.label else []), *self.others.values()]
-
-    def item(self, uri: str, row: dict[str, Any], place: Location) -> SourceItem:
-        value = row[self.image]
+    def item(self, uri: str, row: Mapping[str, Any], place: Location, stamp: str) -> SourceItem:
+        cells = _flat(row) if self.how == "text" else row
+        known = self._columns.get(tuple(cells))
+        if known is None:
+            known = self._columns.setdefault(tuple(cells), Columns.of(cells, (self.column,)))
+        facts: dict[str, Any] = known.facts(cells, self._label).item()
+        value = row.get(self.column)
+        if self.how == "text":
+            return _text_item(uri, value, stamp, facts)
         data = value.get("bytes") if isinstance(value, dict) else value
-        path = value.get("path") if isinstance(value, dict) else value if self.by_address else None
-        facts: dict[str, Any] = {role: nonempty(row[column]) for role, column in self.others.items()}
-        label = self._label(row[self.label]) if self.label else None
         if isinstance(data, bytes):
-            return SourceItem(uri, lambda: data, label=label, stamp=str(len(data)), **facts)
-        return addressed(uri, path, place, label=label, **facts)
+            return SourceItem(uri, lambda: data, stamp=f"{stamp}-{len(data)}", **facts)
+        path = value.get("path") if isinstance(value, dict) else value if self.how == "address" else None
+        return addressed(uri, path, place, stamp=stamp, **facts)
 
     def _label(self, value: Any) -> str | None:
-        if isinstance(value, int) and 0 <= value < len(self.names):
-            return self.names[value]
-        return nonempty(value)
+        if self.names and isinstance(value, int) and not isinstance(value, bool):
+            return self.names[value] if 0 <= value < len(self.names) else None
+        return class_name(value)
 
 
-def _class_names(schema: Any, label: str | None) -> tuple[str, ...]:
+def meaning_of(place: Location, kind: str) -> Meaning:
+    """What the columns of a file of rows mean. Raises InputError when none holds samples of the kind."""
+    if place.name.lower().endswith((*PARQUET, *ARROW)):
+        return _of_schema(schema_of(place), place, kind)
+    if place.name.lower().endswith(CSV):
+        with open_csv(place) as rows:
+            names = list(rows.fieldnames or [])
+        return _of_names(names, place, kind)
+    row = first_row(place)
+    return _of_names([] if row is None else list(row), place, kind)
+
+
+def _of_names(names: Sequence[str], place: Location, kind: str) -> Meaning:
+    found = {name.strip().lower(): name for name in names}
+    wanted = TEXT_COLUMNS if kind == "text" else PATH_COLUMNS
+    for name in wanted:
+        if name in found:
+            return Meaning(found[name], "text" if kind == "text" else "address")
+    raise InputError(_nothing(place, names, kind))
+
+
+def _of_schema(schema: Any, place: Location, kind: str) -> Meaning:
+    import pyarrow as pa
+
+    found = {name.strip().lower(): name for name in schema.names}
+    if kind == "text":
+        for name in (found[name] for name in TEXT_COLUMNS if name in found):
+            if _is_text(schema.field(name).type):
+                return Meaning(name, "text", _class_names(schema))
+        raise InputError(_nothing(place, schema.names, kind))
+    for name in (found[name] for name in IMAGE_COLUMNS if name in found):
+        kind_of = schema.field(name).type
+        if _is_bytes(kind_of) or (pa.types.is_struct(kind_of) and kind_of.get_field_index("bytes") >= 0):
+            return Meaning(name, "bytes", _class_names(schema))
+    for name in (found[name] for name in PATH_COLUMNS if name in found):
+        if _is_text(schema.field(name).type):
+            return Meaning(name, "address", _class_names(schema))
+    raise InputError(_nothing(place, schema.names, kind))
+
+
+def _nothing(place: Location, names: Sequence[str], kind: str) -> str:
+    seen = ", ".join(map(readable, names[:8])) or "nothing"
+    if kind == "text":
+        return f"{place}: no column of texts (one of {', '.join(TEXT_COLUMNS[:4])}); found {seen}"
+    alone = "; are the columns separated by something else?" if len(names) == 1 else ""
+    return (
+        f"{place}: no column of images (one of {', '.join(IMAGE_COLUMNS[:4])}: bytes) or of addresses "
+        f"({', '.join(PATH_COLUMNS[:4])}); found {seen}{alone}"
+    )
+
+
+def holds_texts(place: Location) -> bool:
+    """Whether a file of rows holds documents: a column of texts, and no pictures in bytes or by address.
+
+    Lists of pictures carry captions called ``text`` and documents carry the ``url`` of their page: what else is there,
+    and how the first addresses end, tells them apart.
+    """
+    try:
+        text = meaning_of(place, "text")
+    except InputError:
+        return False
+    try:
+        image = meaning_of(place, "image")
+    except InputError:
+        return True
+    if image.how == "bytes":
+        return False
+    typed = place.name.lower().endswith((*PARQUET, *ARROW))
+    first = first_row(place) or {}
+    names = {name.lower() for name in (schema_of(place).names if typed else first)} - {text.column.lower()}
+    if names & _OF_PICTURES:
+        return False
+    if names & _OF_DOCUMENTS:
+        return True
+    return not str(first.get(image.column, "")).lower().partition("?")[0].endswith(_PICTURE_ENDS)
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _is_bytes(kind.value_type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _is_single(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _is_single(kind.value_type)
+    return _is_text(kind) or bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+        or pa.types.is_struct(kind) or pa.types.is_decimal(kind)
+    )  # fmt: skip
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A document's values, those of its ``metadata`` object beside the others."""
+    inner = row.get("metadata")
+    return (inner if isinstance(inner, dict) else {}) | dict(row)
+
+
+def _class_names(schema: Any) -> tuple[str, ...]:
     """The names that Hugging Face datasets keep in the schema's metadata for a ClassLabel column."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(features[label]["names"])
-    except (KeyError, TypeError, ValueError):
+        named = [
+            one["names"]
+            for one in features.values()
+            if isinstance(one, dict) and one.get("_type") == "ClassLabel"
+        ]
+        label = next(features[name] for name in Columns.of(features).roles["label"])
+        return tuple(class_name(name) or str(name) for name in label["names"]) if named else ()
+    except (KeyError, TypeError, ValueError, StopIteration):
         return ()
 
 
-def addressed(uri: str, path: str | None, listing: Location, **facts: Any) -> SourceItem:
+def _text_item(uri: str, value: Any, stamp: str, facts: dict[str, Any]) -> SourceItem:
+    if not isinstance(value, str):
+        return SourceItem(uri, refuse("not_a_text", "a record without a text"), stamp=stamp, **facts)
+    try:
+        data = value.encode()
+    except UnicodeEncodeError:
+        return SourceItem(uri, refuse("not_a_text", "holds half a surrogate pair"), stamp=stamp, **facts)
+    return SourceItem(uri, lambda: data, stamp=f"{stamp}-{len(data)}", examine=examine_text, **facts)
+
+
+def addressed(uri: str, path: Any, listing: Location, *, stamp: str = "", **facts: Any) -> SourceItem:
     """An item named by a path or URL; a relative path is looked up beside the list that names it."""
-    text = nonempty(path)
-    if text is None:
-        return SourceItem(uri, refuse("empty", "a row without bytes and without an address"), **facts)
-    is_whole = "://" in text or text.startswith(("/", "~"))
-    place = Location.of(text) if is_whole else Location(f"{listing.url.rpartition('/')[0]}/{text}")
-    return SourceItem(uri, place.read_bytes, **facts, address=place.url, stamp=place.url)
+    text = path.strip() if isinstance(path, str) else ""
+    if not text:
+        return SourceItem(
+            uri, refuse("empty", "a row without bytes and without an address"), stamp=stamp, **facts
+        )
+    try:
+        place = _place(text, listing)
+    except ValueError as error:
+        return SourceItem(uri, refuse("unreadable", f"no address ({error})"[:200]), stamp=stamp, **facts)
+    load = (
+        partial(fetch, place.url)
+        if place.url.lower().startswith(("http://", "https://"))
+        else place.read_bytes
+    )
+    return SourceItem(uri, load, **facts, address=place.url, stamp=f"{stamp}-{place.url}")
 
 
-@dataclass(frozen=True)
-class CsvSource:
-    """A CSV list with a header; one column holds local paths or ``s3://`` addresses."""
-
-    listing: Location
-    name: str
-
-    @property
-    def address(self) -> str:
-        return self.listing.url
-
-    def count(self) -> int | None:
-        return sum(1 for _ in self.items())
-
-    def items(self) -> Iterator[SourceItem]:
-        with csv_reader(self.listing) as reader:
-            yield from self._rows(reader)
-
-    def _rows(self, reader: csv.DictReader[str]) -> Iterator[SourceItem]:
-        found = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
-        path = next((found[name] for name in PATH_COLUMNS if name in found), None)
-        if path is None:
-            raise InputError(
-                f"{self.listing}: no column of addresses; name one of {', '.join(PATH_COLUMNS[:4])} in the "
-                "first line"
-            )
-        label = next((found[name] for name in LABEL_COLUMNS if name in found), None)
-        others = {
-            role: found[name] for role, names in OTHER_COLUMNS.items() for name in names if name in found
-        }
-        for row in reader:
-            facts = {role: nonempty(row[column]) for role, column in others.items()}
-            value = nonempty(row[path])
-            uri = f"{self.name}/{value}" if value else f"{self.name}/{self.listing.name}#{reader.line_num}"
-            yield addressed(uri, value, self.listing, label=nonempty(row[label]) if label else None, **facts)
+def _place(text: str, listing: Location) -> Location:
+    if "://" in text or text.startswith(("/", "~", "file:")):
+        return Location.of(text)
+    beside = Location(f"{listing.url.rpartition('/')[0]}/{text}")
+    if "\\" in text and listing.is_local and not beside.path.exists():
+        return Location(f"{listing.url.rpartition('/')[0]}/{text.replace(chr(92), '/')}")
+    return beside

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ecos_core.lake import decode
 from ecos_core.lake.decode import REASONS, BadImage, decode_image, decode_rgb
-from tests.ecos_core.lake.zoo import CASES, encode, noisy
+from tests.ecos_core.lake.zoo import CASES, RED, encode, noisy, plain
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.reason is None])
@@ -68,3 +68,44 @@ def test_the_client_can_decode_without_the_cloud_packages():
     code = "import sys, ecos_core.lake.decode; print({'pyarrow', 'torch', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_large_metadata_does_not_cost_the_picture():
+    from PIL import PngImagePlugin
+
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("a", "x" * (3 << 20), zip=True)
+    texts.add_itxt("b", "y" * (3 << 20), zip=True)
+    data = encode(plain(), "PNG", pnginfo=texts, icc_profile=b"\0" * (2 << 20))
+    assert decode_rgb(data)[0, 0].tolist() == list(RED)
+
+
+def test_of_a_broken_exif_block_only_the_orientation_counts():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0131] = 6, "tool"
+    data = encode(plain(), "JPEG", exif=exif)
+    assert decode_rgb(data).shape == (24, 16, 3)
+    # The resolution stored as a text: Pillow cannot write such a block again.
+    exif[0x010E] = "72"
+    data = encode(plain(), "JPEG", exif=exif)
+    broken = data.replace(b"\x0e\x01\x02\x00", b"\x1a\x01\x02\x00").replace(
+        b"\x01\x0e\x00\x02", b"\x01\x1a\x00\x02"
+    )
+    assert broken != data
+    assert decode_rgb(broken).shape == (24, 16, 3)
+
+
+def test_sixteen_bits_white_is_zero_and_twelve_bits_are_seen_right():
+    from PIL import TiffImagePlugin
+
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[262] = 0
+    dark = np.full((16, 24), 0x1000, np.uint16)
+    dark[0, 0] = 0xFF00
+    data = bytearray(encode(Image.fromarray(dark), "TIFF"))
+    place = data.index(b"\x06\x01\x03\x00\x01\x00\x00\x00") + 8
+    data[place] = 0
+    assert decode_rgb(bytes(data))[0, 0].tolist() == [0, 0, 0]
+    assert decode_rgb(bytes(data))[5, 5].tolist() == [0xEF] * 3
+    scan = np.full((16, 24), 0x0800, np.uint16)
+    assert decode_rgb(encode(Image.fromarray(scan), "PNG"))[5, 5].tolist() == [0x80] * 3

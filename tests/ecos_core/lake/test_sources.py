@@ -250,7 +250,7 @@ def test_pacs_is_found_a_level_down(lake, tmp_path):
         ("nowhere", "auto", "no such folder or file"),
         ("empty", "auto", "no files in here"),
         ("text.txt", "auto", "no list or archive"),
-        ("bare.csv", "auto", "no column of addresses"),
+        ("bare.csv", "auto", "of addresses"),
         ("empty", "domainnet", "no DomainNet split lists"),
         ("empty", "digits", "no digits in FedBN's layout"),
         ("empty", "zip", "unknown; one of auto"),
