@@ -31,10 +31,18 @@ class FeatureSource(Protocol):
     """What makes features: an extractor agreed with the lake."""
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """The extractor's."""
+        ...
+
     @property
-    def dimension(self) -> int: ...
-    def extract(self, images: list[bytes]) -> npt.NDArray[np.float32]: ...
+    def dimension(self) -> int:
+        """Numbers in a feature."""
+        ...
+
+    def extract(self, images: list[bytes]) -> npt.NDArray[np.float32]:
+        """Features float32 [n, d] of image files."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -123,11 +131,13 @@ def read_units(path: Path) -> dict[str, str]:
 
 
 def write_records(path: Path, records: Sequence[PrivateRecord]) -> None:
+    """Write the private records as JSON lines, atomically."""
     lines = [json.dumps(asdict(record), ensure_ascii=False) for record in records]
     Location.of(path).write_bytes("\n".join(lines).encode())
 
 
 def read_records(path: Path) -> list[PrivateRecord]:
+    """Read the private records back, in their order."""
     return [PrivateRecord(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -162,6 +172,7 @@ def build_features(
 
 
 def is_complete(cache: Path) -> bool:
+    """Whether the features of a cache are all there."""
     return (cache / "private_features.npy").exists()
 
 

@@ -30,14 +30,17 @@ class Backbone:
 
     @property
     def is_embedded(self) -> bool:
+        """Whether the weights come with this package's own dependency."""
         return self.name == EMBEDDED
 
     @property
     def mean(self) -> tuple[float, float, float]:
+        """Of the pixels, a number a channel, on a scale of 0 to 1."""
         return efficientnet_lite.MEAN if self.is_embedded else TORCHVISION_MEAN
 
     @property
     def std(self) -> tuple[float, float, float]:
+        """Standard deviation of the pixels, a number a channel, on a scale of 0 to 1."""
         return efficientnet_lite.STD if self.is_embedded else TORCHVISION_STD
 
     def torch_module(self, image_size: int) -> Any:

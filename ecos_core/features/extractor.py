@@ -53,7 +53,9 @@ class Engine(Protocol):
     parallel: bool
     dimension: int
 
-    def run(self, prepared: NDArray[Any], /) -> NDArray[np.float32]: ...
+    def run(self, prepared: NDArray[Any], /) -> NDArray[np.float32]:
+        """Features float32 [n, d] of prepared samples [n, ...]."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +77,12 @@ class Extractor:
 
     @property
     def dimension(self) -> int:
+        """Numbers in a feature."""
         return self.projection.dimension if self.projection else self.engine.dimension
 
     @property
     def batch_images(self) -> int:
+        """Samples in a forward pass."""
         return BATCH_IMAGES if self.engine.device == "cpu" else GPU_BATCH_IMAGES
 
     def _identity(self) -> dict[str, Any]:
@@ -174,9 +178,13 @@ def load_extractor(
     L2 norm 1 (before the projection). ``engine='auto'``: torch on a GPU, else ONNX Runtime. InputError.
     """
     if name == MINILM:
-        from ecos_core.features.minilm import load_minilm
+        from ecos_core.features.minilm import minilm_parts
 
-        return load_minilm(engine, device).with_projection(projection)
+        parts = minilm_parts(choose_engine(device)[0] if engine == "auto" else engine, device)
+        encoder = Extractor(
+            MINILM, parts.weights_sha256, parts.preprocessing, True, None, parts.runner, parts.export
+        )
+        return encoder.with_projection(projection)
     backbone = find_backbone(name, weights)
     try:
         preprocessing = Preprocessing(image_size=image_size, mean=backbone.mean, std=backbone.std)
@@ -259,6 +267,7 @@ def _fingerprint(identity: dict[str, Any]) -> str:
 
 
 def read_projection(where: Location) -> Projection:
+    """Read an extractor's projection back."""
     with np.load(io.BytesIO((where / PROJECTION_NAME).read_bytes()), allow_pickle=False) as arrays:
         return Projection(arrays["mean"], arrays["components"], float(arrays["explained"]))
 

@@ -11,6 +11,8 @@ import functools
 import hashlib
 import importlib.util
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError, MissingDependencyError
-from ecos_core.features.extractor import MINILM, EngineName, Extractor, choose_engine
 from ecos_core.features.onnx_engine import OnnxEngine
 from ecos_core.features.texts import TOKENISER_NAME, TextPreprocessing
 
@@ -37,19 +38,23 @@ def model_folder() -> Path:
     return Path(found.submodule_search_locations[0]) / "model"
 
 
-def load_minilm(engine: EngineName = "auto", device: str | None = None) -> Extractor:
-    """The encoder with the engine that runs it here. Raises InputError and MissingDependencyError."""
+@dataclass(frozen=True)
+class EncoderParts:
+    """What an extractor of texts is made of. ``export``: the encoder as ONNX."""
+
+    weights_sha256: str
+    preprocessing: TextPreprocessing
+    runner: TorchEncoder | OnnxEngine
+    export: Callable[[], bytes]
+
+
+def minilm_parts(engine: str, device: str | None = None) -> EncoderParts:
+    """The encoder run here by ``engine`` (torch or onnx). Raises InputError and MissingDependencyError."""
     folder = model_folder()
-    if engine == "auto":
-        engine, _ = choose_engine(device)
-    runner = TorchEncoder(folder, device) if engine == "torch" else OnnxEngine(onnx_graph(folder))
-    return Extractor(
-        MINILM,
+    return EncoderParts(
         hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest(),
         TextPreprocessing.of((folder / TOKENISER_NAME).read_bytes()),
-        True,
-        None,
-        runner,
+        TorchEncoder(folder, device) if engine == "torch" else OnnxEngine(onnx_graph(folder)),
         functools.partial(onnx_graph, folder),
     )
 
@@ -72,6 +77,7 @@ class TorchEncoder:
         self._model = BertModel.from_pretrained(folder, local_files_only=True).eval().to(self.device)
 
     def run(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Sentence features float32 [n, 384] of tokens int64 [n, t]."""
         import torch
 
         longest = int((tokens != 0).sum(axis=1).max(initial=1))
@@ -130,7 +136,7 @@ class _BertGraph:
         self._mean(x, mask)
         graph = helper.make_graph(
             self._nodes,
-            MINILM,
+            "all_minilm_l6_v2",
             [helper.make_tensor_value_info("tokens", types.INT64, ["n", "t"])],
             [helper.make_tensor_value_info("features", types.FLOAT, ["n", self._width])],
             list(self._constants.values()),

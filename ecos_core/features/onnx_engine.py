@@ -40,5 +40,6 @@ class OnnxEngine:
         self.dimension = int(self._session.get_outputs()[0].shape[1])
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features float32 [n, d] of prepared samples."""
         features: NDArray[np.float32] = self._session.run(None, {self._input: pixels})[0]
         return features

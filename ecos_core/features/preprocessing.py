@@ -55,6 +55,7 @@ class Preprocessing(BaseModel):
     std: tuple[float, float, float]
 
     def describe(self) -> dict[str, Any]:
+        """Everything that the fingerprint depends on, as JSON."""
         return self.model_dump(mode="json")
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
@@ -62,6 +63,7 @@ class Preprocessing(BaseModel):
         return prepare(data, self)
 
     def files(self) -> dict[str, bytes]:
+        """What is kept beside the description: name -> bytes."""
         return {}
 
 

@@ -34,10 +34,12 @@ class Projection:
 
     @property
     def input_dimension(self) -> int:
+        """Numbers in a feature before."""
         return int(self.components.shape[0])
 
     @property
     def dimension(self) -> int:
+        """Numbers in a feature after."""
         return int(self.components.shape[1])
 
     def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

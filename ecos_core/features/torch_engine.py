@@ -101,6 +101,7 @@ class TorchEngine:
         self.dimension = int(self.run(np.zeros((2, image_size, image_size, 3), np.uint8)).shape[1])
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Features float32 [n, d] of pixels uint8 [n, side, side, 3]."""
         torch = self._torch
         batch = torch.from_numpy(np.ascontiguousarray(pixels))
         if self._cuda:

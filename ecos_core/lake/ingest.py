@@ -46,6 +46,7 @@ class IngestReport:
 
     @property
     def items(self) -> int:
+        """All that the source gave."""
         return self.added + self.duplicates + self.quarantined
 
 
@@ -61,6 +62,7 @@ class IngestOptions:
     by_reference: bool = False
 
     def identity(self) -> dict[str, Any]:
+        """What an unfinished ingest must have in common with the one that goes on."""
         return dict(self.__dict__)
 
 

@@ -34,6 +34,7 @@ class KnownDigests:
         return True
 
     def update(self, digests: Iterable[bytes]) -> None:
+        """Add many."""
         for digest in digests:
             self.add(digest)
 

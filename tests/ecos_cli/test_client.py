@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from ecos_cli.main import main
-from ecos_core.client.connection import connect
+from ecos_core.client.connecting import connect
 from tests.client_support import some_centroids, some_features
 
 pytestmark = pytest.mark.integration

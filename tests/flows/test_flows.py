@@ -11,7 +11,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from ecos_cli.tables import results_table
+from ecos_cli.results_text import results_table
 from ecos_core.client.home import open_home
 from ecos_core.client.operations.nearest import nearest_centroids
 from ecos_core.clustering.clustering import Clustering

@@ -9,10 +9,10 @@ from pathlib import Path
 from ecos_core.errors import InputError
 from ecos_core.lake.modality import Examine, examine_image, examine_text
 from ecos_core.lake.sources.base import Source, SourceItem
+from ecos_core.lake.sources.columns import CsvSource, ParquetSource
 from ecos_core.lake.sources.datasets import SPLITS, DigitsSource, DomainNetSource, pacs_source
 from ecos_core.lake.sources.folder import BucketSource, FolderSource
 from ecos_core.lake.sources.rows import RowSource
-from ecos_core.lake.sources.tables import CsvSource, ParquetSource
 from ecos_core.lake.sources.webdataset import SUFFIXES as TAR_SUFFIXES
 from ecos_core.lake.sources.webdataset import TarSource
 from ecos_core.storage import Location

@@ -34,12 +34,15 @@ class FolderSource:
 
     @property
     def address(self) -> str:
+        """Where it reads from, as recorded with the snapshot."""
         return str(self.root.absolute())
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return sum(1 for _ in self._walk(self.root, (), frozenset()))
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         root = self.root.absolute()
         for found in self._walk(root, (), frozenset()):
             yield found if isinstance(found, SourceItem) else self._file(root.joinpath(*found), found)
@@ -97,12 +100,15 @@ class BucketSource:
 
     @property
     def address(self) -> str:
+        """Where it reads from, as recorded with the snapshot."""
         return self.root.url
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return sum(1 for _ in self.items())
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         for found in self.root.walk():
             parts = tuple(found.name.split("/"))
             if any(part.startswith(".") or part in IGNORED_NAMES for part in parts):

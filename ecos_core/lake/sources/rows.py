@@ -55,12 +55,15 @@ class RowSource:
 
     @property
     def address(self) -> str:
+        """Where it reads from, as recorded with the snapshot."""
         return self.listing.url
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return sum(1 for _ in read_rows(self.listing))
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         for row in read_rows(self.listing):
             yield SourceItem(
                 f"{self.name}/{self.listing.name}#{row.number}",

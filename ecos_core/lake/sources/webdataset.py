@@ -50,9 +50,11 @@ class TarSource:
     address: str
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return None
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         for tar in self.tars:
             yield from self._one(tar)
 

@@ -38,6 +38,7 @@ class ParquetSource:
     address: str
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         import pyarrow as pa
 
         total = 0
@@ -50,6 +51,7 @@ class ParquetSource:
         return total
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         for place in self.files:
             yield from self._one(place)
 
@@ -151,12 +153,15 @@ class CsvSource:
 
     @property
     def address(self) -> str:
+        """Where it reads from, as recorded with the snapshot."""
         return self.listing.url
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return sum(1 for _ in self.items())
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         with csv_reader(self.listing) as reader:
             yield from self._rows(reader)
 
