@@ -157,7 +157,7 @@ class Request:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the canonical request, computed once: with the data version, the ledger's name for its one answer."""
+        """sha256 of the canonical request, computed once: the ledger's name for its answer, with the data version."""
         return sha256_hex(self.encode())
 
     def encode(self) -> bytes:
