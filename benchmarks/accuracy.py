@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from benchmarks.accuracy_tables import latex, markdown, plot, rows_of
 from benchmarks.grid import Cell, Grid, ImageSet
 from benchmarks.images import PictureSet
 from benchmarks.runner import run_grid
-from benchmarks.tables import latex, markdown, plot, rows_of
 from benchmarks.tracking import log_rows
 from ecos_core.errors import InputError
 from ecos_core.progress import ProgressSink, silent

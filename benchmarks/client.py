@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks import client_audit, client_crash, client_start, privacy
-from ecos_core.client.connection import Connection, connect
+from ecos_core.client.connecting import connect
+from ecos_core.client.connection import Connection
 from ecos_core.client.contributions import clean_sum
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import Home, init_home_from_features

@@ -28,7 +28,7 @@ ECOS = ("-c", "from ecos_cli.main import main; main()")
 
 ASK = """
 import sys, numpy as np
-from ecos_core.client.connection import connect
+from ecos_core.client.connecting import connect
 with connect(sys.argv[1], open(sys.argv[2]).read()) as connection:
     centroids = np.random.default_rng(0).normal(size=(int(sys.argv[3]), int(sys.argv[4])))
     print(connection.score(centroids, sigma=6.12, fingerprint="f").epsilon)

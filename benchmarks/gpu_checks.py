@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecos_core.clustering.backends import FitOptions
+from ecos_core.clustering.fitting import FitOptions
 from ecos_core.clustering.torch_backend import Assigner, by_products, hold, lloyd
 from ecos_core.sampling.k_center_torch import Precision, greedy_k_center_groups
 

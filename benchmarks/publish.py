@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy_tables import AVERAGE, NAMES, markdown, markdown_table
 from benchmarks.grid import Grid
-from benchmarks.tables import AVERAGE, NAMES, markdown, markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"

@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks import client_labelling, compression, tuning
 from benchmarks.accuracy import default_home, make_grid, measure_table, quick_grid
+from benchmarks.accuracy_tables import use_tables
 from benchmarks.grid import FREE, Grid, ImageSet, Job, JobData
 from benchmarks.images import PictureSet
-from benchmarks.tables import use_tables
 from ecos_core.errors import InputError
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, canonical_json, sha256_hex

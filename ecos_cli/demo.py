@@ -233,7 +233,7 @@ def keep_pages_up(home: Path) -> None:
 
 def summary(result: dict[str, Any], home: Path, wall: float, overhead: float) -> str:
     """The table and where to look."""
-    from ecos_cli.tables import results_table
+    from ecos_cli.results_text import results_table
 
     privacy = result["privacy"]
     return "\n".join(

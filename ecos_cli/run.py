@@ -36,7 +36,7 @@ def run(
     from ecos_cli.demo import point_at_server
     from ecos_cli.local_services import free_port, prefect_server
     from ecos_cli.project import find_project
-    from ecos_cli.tables import results_table
+    from ecos_cli.results_text import results_table
     from ecos_core.config import OutsourceConfig
 
     asked = settings(OutsourceConfig, "run", {}, config=config or config_file, sets=sets)

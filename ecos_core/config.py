@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -19,12 +19,16 @@ from ecos_core.features.preprocessing import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from ecos_core.features.ray_tasks import Workplace
 from ecos_core.privacy.events import Adjacency
 from ecos_core.sampling.config import SamplerConfig
+from ecos_core.sampling.samplers import SAMPLERS
 from ecos_core.settings import Settings, near, nested_model
 from ecos_core.storage.text import read_text
 from ecos_core.training.config import TrainConfig, Use
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-SamplerName = Literal["ecos", "ecos_paper", "random", "k_center", "proximity", "dsir", "oracle", "balanced"]
+if TYPE_CHECKING:
+    SamplerName = str
+else:  # the registry's names: a new sampler is in every form and file as soon as it is registered
+    SamplerName = Literal[tuple(SAMPLERS)]
 
 ENGINE_HELP = (
     "`ray`: extraction, assignment and the choice in clusters run as tasks on a Ray cluster (`RAY_ADDRESS`)."

@@ -30,6 +30,7 @@ class Approvals:
         self._refused = home / "refused"
 
     def is_approved(self, key: str) -> bool:
+        """Whether the owner has said yes to the request of this key."""
         return (self._approved / f"{key}.json").exists()
 
     def refusal(self, key: str) -> str | None:
@@ -40,6 +41,7 @@ class Approvals:
             return None
 
     def is_decided(self, key: str) -> bool:
+        """Whether the owner has said yes or no."""
         return self.is_approved(key) or self.refusal(key) is not None
 
     def ask(self, key: str, description: dict[str, Any]) -> bool:

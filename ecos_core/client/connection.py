@@ -62,7 +62,9 @@ class Connection(ABC):
         """The framed release for a framed request."""
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give back what the connection holds."""
+        ...
 
     def __enter__(self) -> Self:
         return self
@@ -215,18 +217,3 @@ class Connection(ABC):
 def answer_bytes(operation: str, arrays: Arrays) -> bytes:
     """What the ledger stores and the receipt's ``answer_digest`` covers."""
     return wire.encode({"operation": operation}, arrays)
-
-
-def connect(
-    url: str, token: str, *, public_key: str | None = None, timeout_s: float = 120.0, **options: Any
-) -> Connection:
-    """A client by its address: ``http(s)://…``, or a mailbox (a folder, ``s3://bucket/…``, any fsspec
-    location).
-    """
-    if url.startswith(("http://", "https://")):
-        from ecos_core.client.requester import ClientConnection
-
-        return ClientConnection(url, token, public_key=public_key, timeout_s=timeout_s, **options)
-    from ecos_core.client.mailbox import MailboxConnection
-
-    return MailboxConnection(url, token, public_key=public_key, timeout_s=timeout_s)

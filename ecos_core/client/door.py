@@ -86,6 +86,7 @@ class Listener(socket.socket):
     door: Door
 
     def accept(self) -> tuple[socket.socket, Any]:
+        """As ``socket.accept``, with this door's limits."""
         connection, peer = super().accept()
         return self.door.admit(connection, peer), peer
 

@@ -48,6 +48,7 @@ class RefusedByOwnerError(PolicyError):
 
     @classmethod
     def because(cls, reason: str) -> RefusedByOwnerError:
+        """The error with the owner's reason, where one was given."""
         return cls(f"the data owner refused this request{f': {reason}' if reason else ''}; nothing was spent")
 
 

@@ -79,19 +79,24 @@ class Home:
 
     @property
     def tokens(self) -> TokenStore:
+        """The secrets of those who may ask."""
         return TokenStore(self.path / "tokens.json")
 
     @property
     def log(self) -> SecurityLog:
+        """The security log."""
         return SecurityLog(self.path / "log")
 
     def key(self) -> Ed25519PrivateKey:
+        """The key that signs receipts."""
         return load_key(self.path / "key.pem")
 
     def records(self) -> list[PrivateRecord]:
+        """The private records, in their order."""
         return read_records(self.path / "private_records.jsonl")
 
     def cache(self, fingerprint: str) -> Path:
+        """Where the features of one extractor are kept."""
         return self.path / "private_features" / fingerprint
 
     def open_ledger(self) -> Ledger:
@@ -116,6 +121,7 @@ class Home:
 
 
 def limits_of(policy: Policy) -> Limits:
+    """The ledger's limits that a policy sets."""
     window = policy.refresh_days * SECONDS_A_DAY if policy.refresh_days else None
     return Limits(total=policy.epsilon, per_requester=policy.epsilon_per_requester, window_s=window)
 

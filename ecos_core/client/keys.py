@@ -88,6 +88,7 @@ def is_signed(public_key: str, data: bytes, signature: str) -> bool:
 
 
 def sign_receipt(key: Ed25519PrivateKey, receipt: Receipt) -> Receipt:
+    """The receipt with this key's signature."""
     return receipt.model_copy(update={"signature": sign(key, receipt.unsigned())})
 
 

@@ -86,6 +86,7 @@ class MailboxConnection(Connection):
         """Nothing is held open."""
 
     def ask_info(self) -> bytes:
+        """As ``Connection.ask_info``."""
         message = secrets.token_bytes(16)  # fresh each time: the ledger moves on
         told = self.ask(INFO, message)
         with contextlib.suppress(OSError, EcosError):
@@ -93,6 +94,7 @@ class MailboxConnection(Connection):
         return told
 
     def ask(self, operation: str, message: bytes) -> bytes:
+        """As ``Connection.ask``."""
         identifier = _identifier(public_hex(self._key), message)
         nonce = secrets.token_hex(16)
         found = self._read(identifier, nonce)

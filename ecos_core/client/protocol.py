@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -87,12 +88,13 @@ class Request:
     parameters: Parameters
     arrays: Arrays
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """sha256 of the canonical request: with the data version, the ledger's name for its one answer."""
+        """sha256 of the canonical request, computed once: the ledger's name for its answer, with the data version."""
         return sha256_hex(self.encode())
 
     def encode(self) -> bytes:
+        """The canonical bytes."""
         return wire.encode(self.parameters.model_dump(), self.arrays)
 
 

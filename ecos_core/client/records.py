@@ -39,10 +39,18 @@ class FeatureSource(Protocol):
     """What makes features: an extractor agreed with the lake."""
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """The extractor's."""
+        ...
+
     @property
-    def dimension(self) -> int: ...
-    def extract(self, images: list[bytes]) -> npt.NDArray[np.float32]: ...
+    def dimension(self) -> int:
+        """Numbers in a feature."""
+        ...
+
+    def extract(self, images: list[bytes]) -> npt.NDArray[np.float32]:
+        """Features float32 [n, d] of image files."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -187,6 +195,7 @@ def _build(
 
 
 def is_complete(cache: Path) -> bool:
+    """Whether the features of a cache are all there."""
     return (cache / "private_features.npy").exists()
 
 

@@ -64,12 +64,15 @@ class ClientConnection(Connection):
             raise InputError(f"client '{url}': not a valid address or token") from error
 
     def close(self) -> None:
+        """Give back what the connection holds."""
         self._http.close()
 
     def ask_info(self) -> bytes:
+        """As ``Connection.ask_info``."""
         return retry(lambda: self._once("GET", "/v1/info", None, {}), self._attempts)
 
     def ask(self, operation: str, message: bytes) -> bytes:
+        """As ``Connection.ask``."""
         headers = {"content-type": wire.MEDIA_TYPE}
         return retry(lambda: self._once("POST", f"/v1/{operation}", message, headers), self._attempts)
 

@@ -110,6 +110,7 @@ def prepared(
 
 
 def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
     if host == "localhost":
         return True
     try:

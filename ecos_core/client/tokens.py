@@ -43,6 +43,7 @@ class Requester(Frozen):
     expires: float | None = None
 
     def has_expired(self) -> bool:
+        """Whether the token's time is over."""
         return self.expires is not None and time.time() >= self.expires
 
 
@@ -62,6 +63,7 @@ class TokenStore:
 
     @property
     def requesters(self) -> list[Requester]:
+        """All who hold a token; none where the file is not there yet."""
         try:
             status = self._path.stat()
         except FileNotFoundError:

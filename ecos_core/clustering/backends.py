@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecos_core.clustering.fitting import Fit, FitOptions
 from ecos_core.clustering.seeding import seeds, subsample
 from ecos_core.errors import InputError, MissingDependencyError
 from ecos_core.features.devices import sees_gpu
@@ -22,28 +23,6 @@ log = logging.getLogger(__name__)
 BackendName = Literal["auto", "faiss", "torch"]
 # From here on a quarter of the sample still has 40 points a centroid.
 WARM_UP_POINTS_PER_CENTROID = 160
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """What k-means is asked for. ``clusters`` >= 1; ``iterations`` of Lloyd's algorithm; ``seed`` of the
-    start."""
-
-    clusters: int
-    seed: int
-    iterations: int = 25
-    spherical: bool = False
-
-
-class Fit(Protocol):
-    """Lloyd's algorithm over a float32 sample [n, d] from ``start`` [R, d], splitting empty clusters.
-
-    Gives the centroids, float32 [R, d], and the last iteration's inertia (sum of squares).
-    """
-
-    def __call__(
-        self, sample: NDArray[np.float32], start: NDArray[np.float32], options: FitOptions, device: str
-    ) -> tuple[NDArray[np.float32], float]: ...
 
 
 @dataclass(frozen=True)

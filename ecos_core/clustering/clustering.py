@@ -83,6 +83,7 @@ class Clustering:
 
     @property
     def snapshot_id(self) -> str:
+        """Of the lake."""
         return self.manifest.inputs["lake"]
 
     @property
@@ -92,14 +93,17 @@ class Clustering:
 
     @property
     def clusters(self) -> int:
+        """R."""
         return int(self.manifest.parameters["clusters"])
 
     @property
     def dimension(self) -> int:
+        """Numbers in a feature."""
         return int(self.manifest.parameters["dimension"])
 
     @property
     def rows(self) -> int:
+        """Images assigned."""
         return self.manifest.rows
 
     @property
@@ -337,6 +341,7 @@ def write_centroids(folder: Location, name: str, centroids: NDArray[np.float32])
 
 
 def read_centroids(where: Location) -> NDArray[np.float32]:
+    """Read centroids back, float32 [R, d]."""
     with where.open_input() as file:
         table = open_parquet(file).read(use_threads=False)
     stored: NDArray[np.float32] = matrix(table["centroid"], table["centroid"].type.list_size)

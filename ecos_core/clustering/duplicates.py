@@ -52,6 +52,7 @@ class Duplicates:
 
     @property
     def groups(self) -> int:
+        """How many groups there are."""
         return len(np.unique(self.grouped.groups))
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ecos_core.clustering.backends import FitOptions
+from ecos_core.clustering.fitting import FitOptions
 from ecos_core.errors import InputError
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.clustering.assignment import nearest
-from ecos_core.clustering.backends import Backend, BackendName, FitOptions, choose_backend
+from ecos_core.clustering.backends import Backend, BackendName, choose_backend
+from ecos_core.clustering.fitting import FitOptions
 from ecos_core.errors import InputError
 
 POINTS_PER_CENTROID = 256
@@ -42,6 +43,7 @@ class Centroids:
 
 
 def centroids_digest(vectors: NDArray[np.float32]) -> str:
+    """sha256 over shape and numbers, 64 hex digits."""
     size = np.array(vectors.shape, "<i8").tobytes()
     return hashlib.sha256(size + np.ascontiguousarray(vectors, "<f4").tobytes()).hexdigest()
 

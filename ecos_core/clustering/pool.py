@@ -39,6 +39,7 @@ class LakePool:
 
     @property
     def size(self) -> int:
+        """Images in all clusters."""
         return self.clustering.rows
 
     @property

@@ -73,6 +73,7 @@ class Reach:
 
     @classmethod
     def read(cls, where: Location) -> Reach:
+        """Read it back."""
         with where.open_input() as file:
             table = open_parquet(file).read(use_threads=False)
         return cls(table["radius"].to_numpy(), table["region"].to_numpy().astype(np.int64))

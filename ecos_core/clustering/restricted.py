@@ -31,6 +31,7 @@ class RestrictedPool:
 
     @property
     def size(self) -> int:
+        """Samples that may be chosen."""
         return int(self.cluster_sizes.sum())
 
     @functools.cached_property

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ecos_core.clustering.assignment import nearest
 from ecos_core.features.devices import sees_gpu
 from ecos_core.features.feature_set import ROW_GROUP_ROWS, FeatureSet, matrix
-from ecos_core.features.ray_tasks import Workplace
+from ecos_core.features.ray_tasks import Workplace, run_on_ray
 from ecos_core.lake.lake import Lake
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, ShardRecord, canonical_json, read_shard, sha256_hex, write_shard
@@ -47,10 +47,12 @@ class RunPlan:
 
     @property
     def name(self) -> str:
+        """Follows from the digests of the feature shards."""
         return sha256_hex("".join(shard.sha256 for shard in self.features).encode())[:16]
 
     @property
     def rows(self) -> int:
+        """Images in the run."""
         return sum(shard.rows for shard in self.features)
 
 
@@ -203,9 +205,8 @@ def write_runs(
     total = sum(plan.rows for plan in plans)
     assigned = total - sum(plan.rows for plan in missing)
     if engine == "ray" and missing:
-        from ecos_core.clustering.ray_engine import write_runs_on_ray
-
-        finished = write_runs_on_ray(lake, feature_set, missing, centroids, folder)
+        where = (str(lake.location), feature_set, centroids, str(folder))
+        finished = run_on_ray(_write_on_worker, missing, *where, gpu=True)
     else:
         finished = ((plan, write_run(lake, feature_set, plan, centroids, folder)) for plan in missing)
     for plan, result in finished:
@@ -213,6 +214,17 @@ def write_runs(
         assigned += plan.rows
         progress(Progress("assign to clusters", assigned, total, "images"))
     return [result for result in done.values() if result is not None]
+
+
+def _write_on_worker(
+    lake_url: str,
+    feature_set: FeatureSet,
+    centroids: NDArray[np.float32],
+    folder_url: str,
+    plan: RunPlan,
+) -> RunDone:
+    # One thread: a task asks for one core.
+    return write_run(Lake.open(lake_url), feature_set, plan, centroids, Location.of(folder_url), workers=1)
 
 
 def assigner(
@@ -269,6 +281,7 @@ def _ranges(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def read_statistics(folder: Location, record: ShardRecord) -> RunStatistics:
+    """Read a run's statistics back."""
     table = read_shard(folder, record)
     return RunStatistics(
         table["size"].to_numpy(),

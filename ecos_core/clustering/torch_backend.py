@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecos_core.clustering.backends import FitOptions
+from ecos_core.clustering.fitting import FitOptions
 
 # Numbers in the matrix of scores of one chunk.
 CHUNK_SCORES = {"cpu": 1 << 22, "cuda": 1 << 28}

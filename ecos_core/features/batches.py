@@ -39,6 +39,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Extracted:
+    """A batch after extraction: ``sample_ids`` and ``features`` [n, d] of what could be decoded, and the failures."""
+
     batch: Batch
     sample_ids: list[str]
     prepared: NDArray[Any] | None
@@ -68,6 +70,7 @@ def image_batches(
 def extract_batches(
     extractor: Extractor, batches: Iterable[Batch], workers: int | None
 ) -> Iterator[Extracted]:
+    """Extract batches in threads (None: a thread a core), in their order."""
     workers = workers or available_cores()
 
     def work(batch: Batch) -> Extracted:
@@ -107,6 +110,7 @@ class Reporter:
         self._progress, self._total, self._done, self._failures, self._stage = progress, total, done, 0, stage
 
     def add(self, rows: int, failures: int) -> None:
+        """Count finished rows, and failures among them."""
         self._done += rows
         self._failures += failures
         self._progress(Progress(self._stage, self._done, self._total, "images", self._failures))

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ecos_core.errors import InputError
-from ecos_core.features.batches import Reporter, extract_batches, image_batches
+from ecos_core.features.batches import Reporter
 from ecos_core.features.extractor import EXTRACTOR_NAME, Extractor
 from ecos_core.features.feature_set import (
     KIND,
     DType,
-    Failure,
     FeatureSet,
     ShardDone,
     feature_folder,
     manifest_name,
     read_done,
     shard_stem,
-    write_done,
 )
 from ecos_core.features.lake_projection import project_for_lake
+from ecos_core.features.ray_engine import extract_shards_on_ray
 from ecos_core.features.ray_tasks import Workplace
+from ecos_core.features.shards import extract_shards
 from ecos_core.lake.lake import Lake, Snapshot
 from ecos_core.progress import ProgressSink, silent
-from ecos_core.storage import Location, Manifest, ShardRecord, write_manifest
+from ecos_core.storage import Location, Manifest, write_manifest
 
 __all__ = ["FeatureSet", "extract_lake", "extract_shards"]
-
-
-@dataclass
-class _Gathered:
-    """What has been extracted of a shard so far."""
-
-    sample_ids: list[str] = field(default_factory=list)
-    features: list[NDArray[np.float32]] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
 
 
 def extract_lake(
@@ -74,8 +61,6 @@ def extract_lake(
     finished_rows = snapshot.rows - sum(shard.rows for shard in missing)
     report = Reporter(progress, snapshot.rows, finished_rows, "extract features")
     if missing and engine == "ray":
-        from ecos_core.features.ray_engine import extract_shards_on_ray
-
         finished = extract_shards_on_ray(lake, missing, folder, dtype)
     else:
         finished = extract_shards(lake, extractor, missing, folder, dtype, workers=workers)
@@ -84,32 +69,6 @@ def extract_lake(
         report.add(shard.rows, len(result.failures))
     complete = [done[shard.sha256] for shard in snapshot.shards]
     return _publish(folder, extractor, snapshot, dtype, [result for result in complete if result is not None])
-
-
-def extract_shards(
-    lake: Lake,
-    extractor: Extractor,
-    shards: Sequence[ShardRecord],
-    folder: Location,
-    dtype: DType,
-    *,
-    workers: int | None = None,
-) -> Iterator[tuple[ShardRecord, ShardDone]]:
-    """Extract and write ``shards`` one after the other; yields each when its completion record is on disk."""
-    gathered = _Gathered()
-    for result in extract_batches(extractor, image_batches(lake, shards, extractor.batch_images), workers):
-        gathered.sample_ids += result.sample_ids
-        gathered.failures += result.failures
-        if result.features is not None:
-            gathered.features.append(result.features)
-        if result.batch.last:
-            features = np.concatenate([np.empty((0, extractor.dimension), np.float32), *gathered.features])
-            stem = shard_stem(result.batch.shard, dtype)
-            yield (
-                result.batch.shard,
-                write_done(folder, stem, gathered.sample_ids, features, dtype, gathered.failures),
-            )
-            gathered = _Gathered()
 
 
 def _publish(

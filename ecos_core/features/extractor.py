@@ -55,7 +55,9 @@ class Engine(Protocol):
     @property
     def dimension(self) -> int: ...
 
-    def run(self, prepared: NDArray[Any], /) -> NDArray[np.float32]: ...
+    def run(self, prepared: NDArray[Any], /) -> NDArray[np.float32]:
+        """Features float32 [n, d] of prepared samples [n, ...]."""
+        ...
 
 
 class _NotStarted:
@@ -103,10 +105,12 @@ class Extractor:
 
     @property
     def dimension(self) -> int:
+        """Numbers in a feature."""
         return self.projection.dimension if self.projection else self.engine.dimension
 
     @property
     def batch_images(self) -> int:
+        """Samples in a forward pass."""
         return BATCH_IMAGES if self.engine.device == "cpu" else GPU_BATCH_IMAGES
 
     @functools.cached_property

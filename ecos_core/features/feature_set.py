@@ -83,30 +83,37 @@ class FeatureSet:
 
     @property
     def fingerprint(self) -> str:
+        """The extractor's."""
         return self.manifest.inputs["extractor"]
 
     @property
     def snapshot_id(self) -> str:
+        """Of the lake."""
         return self.manifest.inputs["lake"]
 
     @property
     def digest(self) -> str:
+        """Of the manifest, 64 hex digits."""
         return self.manifest.digest
 
     @property
     def rows(self) -> int:
+        """Samples in all shards."""
         return self.manifest.rows
 
     @property
     def dimension(self) -> int:
+        """Numbers in a feature."""
         return int(self.manifest.parameters["dimension"])
 
     @property
     def dtype(self) -> str:
+        """float16 or float32, as stored."""
         return str(self.manifest.parameters["dtype"])
 
     @property
     def shards(self) -> list[ShardRecord]:
+        """Records of the shards, in the lake's order."""
         return list(self.manifest.shards)
 
     def read(self, shard: ShardRecord) -> FeatureShard:
@@ -159,10 +166,12 @@ class FeatureSet:
 
 
 def feature_folder(lake: Lake, fingerprint: str) -> Location:
+    """Where the features of an extractor lie in a lake."""
     return lake.folder("features") / fingerprint
 
 
 def manifest_name(snapshot_id: str, dtype: DType) -> str:
+    """Of a snapshot's features: its id, and the dtype where it is not float16."""
     return f"{snapshot_id}{_suffix(dtype)}.json"
 
 

@@ -59,6 +59,7 @@ class Preprocessing(BaseModel):
     std: tuple[float, float, float]
 
     def describe(self) -> dict[str, Any]:
+        """Everything that the fingerprint depends on, as JSON."""
         return self.model_dump(mode="json")
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
@@ -70,6 +71,7 @@ class Preprocessing(BaseModel):
         return np.zeros((self.image_size, self.image_size, 3), np.uint8)
 
     def files(self) -> dict[str, bytes]:
+        """What is kept beside the description: name -> bytes."""
         return {}
 
 

@@ -36,10 +36,12 @@ class Projection:
 
     @property
     def input_dimension(self) -> int:
+        """Numbers in a feature before."""
         return int(self.components.shape[0])
 
     @property
     def dimension(self) -> int:
+        """Numbers in a feature after."""
         return int(self.components.shape[1])
 
     @functools.cached_property

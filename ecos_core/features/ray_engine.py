@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from ecos_core.features.extractor import Extractor, load_saved
 from ecos_core.features.feature_set import DType, ShardDone
 from ecos_core.features.ray_tasks import run_on_ray
+from ecos_core.features.shards import extract_shards
 from ecos_core.lake.lake import Lake
 from ecos_core.storage import Location, ShardRecord
 
@@ -25,8 +26,6 @@ def extract_shards_on_ray(
 
 
 def _extract_shard(lake_url: str, folder_url: str, dtype: DType, shard: ShardRecord) -> ShardDone:
-    from ecos_core.features.extraction import extract_shards
-
     lake, folder = Lake.open(lake_url), Location.of(folder_url)
     finished = extract_shards(lake, _extractor(folder_url), [shard], folder, dtype, workers=1)
     return next(done for _, done in finished)

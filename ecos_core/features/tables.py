@@ -35,6 +35,7 @@ class Column(BaseModel):
 
     @property
     def width(self) -> int:
+        """Numbers that the column becomes: one, or one a value."""
         return len(self.values) or 1
 
     def encode(self, cell: Cell) -> NDArray[np.float32]:
@@ -59,12 +60,15 @@ class TablePreprocessing(BaseModel):
 
     @property
     def dimension(self) -> int:
+        """Numbers that a row becomes."""
         return sum(column.width for column in self.columns)
 
     def describe(self) -> dict[str, Any]:
+        """Everything that the fingerprint depends on, as JSON."""
         return self.model_dump(mode="json", by_alias=True)
 
     def files(self) -> dict[str, bytes]:
+        """What is kept beside the description: name -> bytes."""
         return {}
 
     def example(self) -> NDArray[np.float32]:
@@ -143,4 +147,5 @@ class ColumnsEngine:
         self.dimension = dimension
 
     def run(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The prepared rows themselves."""
         return prepared

@@ -51,9 +51,11 @@ class TextPreprocessing(BaseModel):
         return made
 
     def describe(self) -> dict[str, Any]:
+        """Everything that the fingerprint depends on, as JSON."""
         return self.model_dump(mode="json", by_alias=True)
 
     def files(self) -> dict[str, bytes]:
+        """What is kept beside the description: name -> bytes."""
         return {TOKENISER_NAME: self._tokeniser}
 
     def prepare(self, data: bytes) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ecos_core.errors import InputError
 from ecos_core.labelling.formats import LabelFormat, Outgoing, format_named
-from ecos_core.labelling.formats.base import SEPARATE
+from ecos_core.labelling.formats.folder_names import SEPARATE
 from ecos_core.labelling.guide import guide
 from ecos_core.labelling.handoff import KIND, TASKS_NAME
 from ecos_core.labelling.label_names import checked_label_set, nearest_label

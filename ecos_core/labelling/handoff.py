@@ -52,6 +52,7 @@ class Handoff:
 
     @cached_property
     def sample_ids(self) -> frozenset[str]:
+        """Of all its tasks."""
         return frozenset(task.sample_id for task in self.tasks)
 
     @cached_property
@@ -61,10 +62,12 @@ class Handoff:
 
     @property
     def format(self) -> str:
+        """The tool's name."""
         return str(self.manifest.parameters["format"])
 
     @property
     def label_set(self) -> tuple[str, ...]:
+        """The labels that may be given, in the order asked."""
         return tuple(tidy(name) for name in self.manifest.parameters["label_set"])
 
     @property

@@ -31,6 +31,7 @@ NUMBERED = "annotation "
 
 
 def event_schema() -> pa.Schema:
+    """Columns of the stored answers, as in docs/data-contracts.md."""
     import pyarrow as pa
 
     texts = ["sample_id", "label", "annotator", "source", "created_at", "status", "reference"]
@@ -45,6 +46,7 @@ class LabelStore:
 
     @classmethod
     def at(cls, url: str | PathLike[str] | Location) -> LabelStore:
+        """The store at a path or address; made when the first answers are added."""
         return cls(Location.of(url))
 
     def manifest(self) -> Manifest:

@@ -72,10 +72,12 @@ class Decoded:
 
     @property
     def width(self) -> int:
+        """In px."""
         return self.image.width
 
     @property
     def height(self) -> int:
+        """In px."""
         return self.image.height
 
 

@@ -51,6 +51,7 @@ class IngestReport:
 
     @property
     def items(self) -> int:
+        """All that the source gave."""
         return self.added + self.duplicates + self.quarantined
 
     @property
@@ -81,6 +82,7 @@ class IngestOptions:
     by_reference: bool = False
 
     def identity(self) -> dict[str, Any]:
+        """What an unfinished ingest must have in common with the one that goes on."""
         return dict(self.__dict__)
 
 

@@ -35,6 +35,7 @@ class KnownDigests:
         return True
 
     def update(self, digests: Iterable[bytes]) -> None:
+        """Add many."""
         for digest in digests:
             self.add(digest)
 

@@ -72,10 +72,12 @@ class Snapshot:
 
     @property
     def shards(self) -> list[ShardRecord]:
+        """Records of the shards, in the lake's order."""
         return list(self.manifest.shards)
 
     @property
     def rows(self) -> int:
+        """Samples in the snapshot."""
         return self.manifest.rows
 
     @property
@@ -86,6 +88,7 @@ class Snapshot:
 
     @property
     def quarantine(self) -> list[ShardRecord]:
+        """Records of the shards of what was refused."""
         return _records(self.manifest, "quarantine")
 
     @property
@@ -133,6 +136,7 @@ class Lake:
 
     @classmethod
     def open_or_create(cls, url: str | PathLike[str] | Location) -> Lake:
+        """The lake at a path or address, made where there is none."""
         location = Location.of(url)
         return cls.open(location) if (location / "lake.json").exists() else cls.create(location)
 
@@ -142,6 +146,7 @@ class Lake:
 
     @property
     def images(self) -> Location:
+        """The folder of samples, snapshots and quarantine."""
         return self.folder("images")
 
     def licence_rule(self) -> tuple[str, ...]:
@@ -185,6 +190,7 @@ class Lake:
         return found[0]
 
     def snapshot_ids(self) -> list[str]:
+        """All snapshots, sorted by id."""
         names = (self.images / "snapshots").names()
         return [name.removesuffix(".json") for name in names if name.endswith(".json")]
 

@@ -37,6 +37,7 @@ class LicenceFilter:
     _refused_ids: KnownDigests
 
     def allows(self, sample_id: str) -> bool:
+        """Whether the sample may be used."""
         return bytes.fromhex(sample_id) not in self._refused_ids
 
     def mask(self, sample_ids: Iterable[str]) -> NDArray[np.bool_]:

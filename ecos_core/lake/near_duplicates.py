@@ -49,6 +49,7 @@ class NearDuplicates:
 
     @property
     def groups(self) -> int:
+        """How many groups there are."""
         return len(set(self.group_of.values()))
 
     @property

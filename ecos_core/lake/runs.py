@@ -41,10 +41,12 @@ class Part(BaseModel):
 
     @property
     def quarantined(self) -> int:
+        """Items refused."""
         return sum(self.reasons.values())
 
 
 def chain_next(chain: str, item: SourceItem) -> str:
+    """The digest over all items so far, with one more: its address and its stamp."""
     return hashlib.sha256(f"{chain}\n{item.uri}\n{item.stamp}".encode()).hexdigest()
 
 
@@ -71,9 +73,11 @@ class RunFolder:
         return found
 
     def add(self, index: int, part: Part) -> None:
+        """Keep a finished part; its shards are on disk."""
         (self.location / _part_name(index)).write_bytes(canonical_json(part.model_dump(mode="json")))
 
     def remove(self) -> None:
+        """Forget the run: it is finished."""
         for name in self.location.names():
             (self.location / name).remove()
         if self.location.is_local and self.location.path.is_dir():

@@ -103,10 +103,12 @@ class PartBuffer:
 
     @property
     def added(self) -> int:
+        """New samples so far."""
         return len(self._images)
 
     @property
     def full(self) -> bool:
+        """Whether the part has the size of a shard."""
         return (
             self.size >= self.limits.bytes
             or len(self._images) >= self.limits.rows
@@ -167,12 +169,14 @@ class PartWriter:
 
 
 def origin_schema() -> Any:
+    """Columns of the origins, as in docs/data-contracts.md."""
     import pyarrow as pa
 
     return pa.schema([(name, pa.string()) for name in ("sample_id", "uri", *_ORIGIN_FACTS)])
 
 
 def quarantine_schema() -> Any:
+    """Columns of the quarantine, as in docs/data-contracts.md."""
     import pyarrow as pa
 
     return pa.schema([(name, pa.string()) for name in ("uri", "reason", "detail")])

@@ -48,6 +48,7 @@ class AuditReport:
 
     @property
     def caught(self) -> bool:
+        """Whether more epsilon was seen than was claimed."""
         return self.epsilon_lower > self.epsilon_claimed
 
 

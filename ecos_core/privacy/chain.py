@@ -54,6 +54,7 @@ class Entry:
 
     @property
     def mark(self) -> Mark:
+        """Its place and hash, as a client's witness keeps them."""
         return Mark(self.sequence, self.chain_hash)
 
 

@@ -84,10 +84,12 @@ def use_name(use: str) -> str:
 
 
 def sampler_colour(sampler: str) -> str:
+    """The colour of a sampler, the same in every figure."""
     return SAMPLER_COLOURS.get(sampler, PINK)
 
 
 def sampler_marker(sampler: str) -> str:
+    """The marker of a sampler, the same in every figure."""
     return SAMPLER_MARKERS.get(sampler, "X")
 
 

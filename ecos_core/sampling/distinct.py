@@ -26,6 +26,7 @@ class DistinctPool:
 
     @property
     def size(self) -> int:
+        """Samples that may be chosen."""
         return self.base.size - len(self.hidden.sample_ids)
 
     @functools.cached_property
@@ -36,10 +37,12 @@ class DistinctPool:
 
     @property
     def centroids(self) -> Floats:
+        """float32 [R, d]."""
         return self.base.centroids
 
     @property
     def fingerprint(self) -> str:
+        """The extractor's."""
         return self.base.fingerprint
 
     def members(self, cluster: int) -> Members:

@@ -38,6 +38,7 @@ class EnginePool:
 
     @property
     def size(self) -> int:
+        """Samples that may be chosen."""
         return self.base.size
 
     @property

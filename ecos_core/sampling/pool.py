@@ -35,16 +35,32 @@ class Pool(Protocol):
     features."""
 
     @property
-    def size(self) -> int: ...
-    @property
-    def cluster_sizes(self) -> Integers: ...
-    @property
-    def centroids(self) -> Floats: ...
-    @property
-    def fingerprint(self) -> str: ...
+    def size(self) -> int:
+        """Samples that may be chosen."""
+        ...
 
-    def members(self, cluster: int) -> Members: ...
-    def grouped(self) -> Grouped | None: ...
+    @property
+    def cluster_sizes(self) -> Integers:
+        """int64 [R]."""
+        ...
+
+    @property
+    def centroids(self) -> Floats:
+        """float32 [R, d]."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The extractor's."""
+        ...
+
+    def members(self, cluster: int) -> Members:
+        """One cluster's samples, in an order that never changes."""
+        ...
+
+    def grouped(self) -> Grouped | None:
+        """The samples in a group of near-duplicates; None where nobody looked."""
+        ...
 
 
 @runtime_checkable
@@ -53,7 +69,9 @@ class SpreadPool(Protocol):
 
     def over_clusters(
         self, work: Callable[[Pool, Item], Result], items: Iterable[Item]
-    ) -> Iterator[tuple[Item, Result]]: ...
+    ) -> Iterator[tuple[Item, Result]]:
+        """Items with ``work(pool, item)``, in the order finished."""
+        ...
 
 
 def over_clusters(
@@ -138,18 +156,22 @@ class ArrayPool:
 
     @property
     def size(self) -> int:
+        """Samples that may be chosen."""
         return len(self._ids)
 
     @property
     def cluster_sizes(self) -> Integers:
+        """int64 [R]."""
         return self._sizes
 
     @property
     def centroids(self) -> Floats:
+        """float32 [R, d]."""
         return self._centroids
 
     @property
     def fingerprint(self) -> str:
+        """The extractor's."""
         if self._fingerprint is None:
             digest = hashlib.sha256(np.ascontiguousarray(self._features).tobytes())
             digest.update(self._centroids.tobytes())

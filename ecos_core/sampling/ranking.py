@@ -45,9 +45,13 @@ class BatchRanker(Protocol):
     """A ranker that can rank many clusters in one go, and says whether it should."""
 
     @property
-    def many_at_once(self) -> bool: ...
+    def many_at_once(self) -> bool:
+        """Whether ``many`` is worth calling."""
+        ...
 
-    def many(self, asked: Sequence[tuple[int, Members, Integers, int]]) -> list[Ranking]: ...
+    def many(self, asked: Sequence[tuple[int, Members, Integers, int]]) -> list[Ranking]:
+        """The ranking of each cluster asked for: (cluster, members, before, needed)."""
+        ...
 
 
 # Of features that a batch ranker gets at once.

@@ -35,6 +35,7 @@ class Omitted:
 
     @classmethod
     def nothing(cls) -> Omitted:
+        """Nothing left out."""
         return cls(np.zeros(0, "U1"), np.zeros(0, np.int64), np.zeros(0, "U1"), np.zeros(0, np.int64))
 
     def before(self, picks: int) -> Omitted:
@@ -68,6 +69,7 @@ class Selection:
 
     @property
     def order(self) -> Integers:
+        """Place of each pick, int64 [B], from 0."""
         return np.arange(len(self), dtype=np.int64)
 
     @property
@@ -78,14 +80,17 @@ class Selection:
 
     @property
     def quota(self) -> Integers:
+        """Seats of each pick's cluster, int64 [B]."""
         return self.cluster_quota[self.cluster]
 
     @property
     def noisy_score(self) -> Doubles:
+        """Of each pick's cluster, float64 [B]; NaN without an answer."""
         return self.cluster_noisy[self.cluster]
 
     @property
     def score(self) -> Doubles:
+        """Of each pick's cluster after denoising, float64 [B]; NaN without an answer."""
         return self.cluster_score[self.cluster]
 
     def prefix(self, budget: int) -> Selection:

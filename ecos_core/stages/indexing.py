@@ -10,7 +10,7 @@ from ecos_core.clustering.auto import USUAL_CLUSTERS, choose_clusters, is_far
 from ecos_core.clustering.clustering import Clustering, cluster_lake, head
 from ecos_core.clustering.duplicates import Duplicates, find_duplicates, stored_duplicates
 from ecos_core.config import ClientConfig, ImageSource, IndexConfig, PrivacyConfig
-from ecos_core.errors import InputError
+from ecos_core.errors import InputError, RemoteError
 from ecos_core.features.extraction import extract_lake
 from ecos_core.features.feature_set import FeatureSet
 from ecos_core.features.lake_extractor import extractor_for_lake, held_modality
@@ -140,14 +140,19 @@ def how_many_clusters(config: IndexConfig, images: int, features: FeatureSet | N
     that is planned; the newest clustering of ``features``' extractor is kept where it is not far from that, or where
     nothing is known.
 
-    Raises InputError and RemoteError where a client is named and cannot be asked.
+    Raises InputError, and RemoteError where the client cannot be asked and there is no clustering yet.
     """
     if config.clusters != "auto":
         return Number(config.clusters, f"{config.clusters:,} clusters, as asked for")
     newest = None if features is None or config.recluster else _newest(config.lake, features)
-    records = config.records or stated_records(config.client)
+    why = "no client is known" if config.client is None else "the client states no number of records"
+    try:
+        records = config.records or stated_records(config.client)
+    except RemoteError:
+        if newest is None:
+            raise
+        records, why = None, "the client does not answer now"
     if records is None:
-        why = "no client is known" if config.client is None else "the client states no number of records"
         if newest is not None:
             return Number(newest, f"{newest:,} clusters, as the newest clustering has: {why}")
         usual = min(USUAL_CLUSTERS, images)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ecos_core.client.connecting import connect as connect_to
 from ecos_core.client.connection import Connection
-from ecos_core.client.connection import connect as connect_to
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import InputError, RemoteError

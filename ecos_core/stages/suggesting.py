@@ -63,6 +63,7 @@ class Suggestions:
 
     @property
     def summary(self) -> dict[str, Any]:
+        """``asked``, ``answered``, ``origin``, ``how``, ``privacy`` and ``receipt``."""
         return self.manifest.summary
 
 

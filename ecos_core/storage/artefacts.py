@@ -60,10 +60,12 @@ class Manifest(BaseModel):
 
     @property
     def rows(self) -> int:
+        """Rows in all shards."""
         return sum(shard.rows for shard in self.shards)
 
 
 def sha256_hex(data: bytes) -> str:
+    """64 hex digits."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -63,6 +63,7 @@ class Location:
 
     @property
     def is_local(self) -> bool:
+        """Whether it is on this machine's disk."""
         return "://" not in self.url
 
     @property
@@ -88,6 +89,7 @@ class Location:
         return filesystem, path
 
     def exists(self) -> bool:
+        """Whether there is a file or folder here."""
         if self.is_local:
             return self.path.exists()
         filesystem, path = self._remote

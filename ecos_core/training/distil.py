@@ -145,6 +145,7 @@ def soften(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np
 def distillation_loss(
     network: Any, ready: _Ready, rows: NDArray[np.int64], temperature: float, alpha: float
 ) -> Any:
+    """alpha T^2 KL(teacher/T || student/T) + (1 - alpha) CE(label), Hinton et al. 2015, averaged over ``rows``."""
     import torch
     from torch.nn import functional
 

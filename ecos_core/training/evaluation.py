@@ -38,6 +38,7 @@ class Evaluation:
     n: int
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
         return asdict(self)
 
 

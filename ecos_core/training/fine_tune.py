@@ -113,10 +113,12 @@ def shuffled(rows: NDArray[np.int64], size: int, rng: np.random.Generator) -> It
 
 
 def steps_of(rows: NDArray[np.int64], config: TrainConfig) -> int:
+    """Optimiser steps in an epoch."""
     return -(-len(rows) // config.batch_size)
 
 
 def supervised_loss(network: Any, ready: Prepared, rows: NDArray[np.int64], config: TrainConfig) -> Any:
+    """Cross-entropy of the labelled ``rows``, smoothed as configured."""
     import torch
     from torch.nn import functional
 

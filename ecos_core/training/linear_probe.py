@@ -34,6 +34,7 @@ class LinearProbe:
 
     @property
     def dimension(self) -> int:
+        """Numbers in a feature."""
         return int(self.weight.shape[0])
 
     def predict_proba(self, features: ArrayLike) -> NDArray[np.float32]:
@@ -91,7 +92,7 @@ class LinearProbe:
         Metadata properties: ``classes`` (JSON list), ``input`` (``features``), ``fingerprint`` (of the
         extractor that the probe was fitted on, when given).
         """
-        from ecos_core.training.export import linear_probe_to_onnx
+        from ecos_core.training.probe_export import linear_probe_to_onnx
 
         return linear_probe_to_onnx(self, fingerprint=fingerprint)
 

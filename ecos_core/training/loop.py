@@ -64,6 +64,7 @@ class _State:
 
 
 def choose_device(config: TrainConfig) -> str:
+    """cpu or cuda, as configured or as there is."""
     from ecos_core.features.torch_engine import choose_device as choose
 
     return choose(None if config.device == "auto" else config.device)

@@ -112,4 +112,5 @@ def _batched(module: Any, pixels: NDArray[np.uint8], device: str, finish: Any) -
 
 
 def count_parameters(network: Any) -> int:
+    """Trainable or not."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -65,5 +65,6 @@ class MixedPrecision:
         return dict(self._scaler.state_dict())
 
     def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state`` gave."""
         if state:
             self._scaler.load_state_dict(state)

@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks import pacs
 from benchmarks.accuracy import make_grid, run_table
+from benchmarks.accuracy_tables import latex, markdown, rows_of
 from benchmarks.grid import Grid, ImageSet, Job, JobData, paper_sigma, planned_sigma, run_sampler
 from benchmarks.runner import run_grid
-from benchmarks.tables import latex, markdown, rows_of
 from ecos_core.errors import InputError
 
 DOMAINS = ("north", "south")

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from ecos_cli.main import main
-from ecos_core.client.connection import connect
+from ecos_core.client.connecting import connect
 from ecos_core.client.home import open_home
 from tests.client_support import some_centroids, some_features
 

@@ -11,7 +11,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from ecos_cli.tables import results_table
+from ecos_cli.results_text import results_table
 from ecos_core.client.home import open_home
 from ecos_core.client.kernels.nearest import nearest_centroids
 from ecos_core.clustering.clustering import Clustering
@@ -257,6 +257,9 @@ def test_an_outsourcing_compares_samplers_in_nested_runs_and_a_report(
     before = client.spent["events"]
     result = outsource(OutsourceConfig.model_validate(config))
     assert client.spent["events"] == before + 2, "one release a seed"
+    newest = Clustering.open(Lake.open(str(tiny_lake))).id
+    assert Clustering.open(Lake.open(str(lake))).id == newest, "a comparison changes nothing of the lake's"
+    assert len([one for one in (Path(out) / "clusters").iterdir() if (one / "manifest.json").exists()]) == 2
     assert [(row["sampler"], row["budget"]) for row in result["rows"]] == [
         ("ecos", 20), ("random", 20), ("ecos", 30), ("random", 30),
     ]  # fmt: skip

@@ -115,7 +115,7 @@ class _BertGraph:
         self._mean(x, mask)
         graph = helper.make_graph(
             self._nodes,
-            MINILM,
+            "all_minilm_l6_v2",
             [helper.make_tensor_value_info("tokens", types.INT64, ["n", "t"])],
             [helper.make_tensor_value_info("features", types.FLOAT, ["n", self._width])],
             list(self._constants.values()),

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecos_core.labelling.answers import Said
+from ecos_core.labelling.formats.folder_names import folder_for
 from ecos_core.labelling.handoff import Handoff
 from ecos_core.labelling.tasks import Task
-
-SEPARATE = "_suggested"
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,6 @@ class Outgoing:
 
     def batches(self) -> Iterator[tuple[str, list[Task]]]:
         """File name without suffix -> tasks: all of them, and then those of each annotator."""
-        from ecos_core.labelling.formats.image_folder import folder_for
-
         yield "tasks", list(self.tasks)
         for name in sorted({name for task in self.tasks for name in task.annotators}):
             yield f"tasks-{folder_for(name)}", [task for task in self.tasks if name in task.annotators]

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from ecos_core.errors import InputError
 from ecos_core.labelling.answers import Said
-from ecos_core.labelling.formats.base import SEPARATE, LabelFormat, Outgoing, Returned
+from ecos_core.labelling.formats.base import LabelFormat, Outgoing, Returned
+from ecos_core.labelling.formats.folder_names import SEPARATE, UNLABELLED, folder_for
 from ecos_core.labelling.tasks import Task
 
-IMAGES, UNLABELLED = "images", "_unlabelled"
+IMAGES = "images"
 # Litter of file managers and archivers, beside whatever starts with a dot.
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-
-
-def folder_for(label: str | None) -> str:
-    """The folder of a label; a slash, a leading dot and the names of our own folders are escaped."""
-    if label is None:
-        return UNLABELLED
-    escaped = quote(label, safe=" +,;=@()")
-    if escaped.startswith(".") or escaped in (UNLABELLED, SEPARATE):
-        return f"%{ord(escaped[0]):02X}{escaped[1:]}"
-    return escaped
 
 
 def place(task: Task) -> str:

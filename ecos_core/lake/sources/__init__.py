@@ -9,6 +9,7 @@ from pathlib import Path
 from ecos_core.errors import InputError
 from ecos_core.lake.modality import Examine, examine_image
 from ecos_core.lake.sources.base import Source, SourceItem
+from ecos_core.lake.sources.columns import TableSource
 from ecos_core.lake.sources.datasets import SPLITS, DigitsSource, DomainNetSource, pacs_source
 from ecos_core.lake.sources.documents import document_source
 from ecos_core.lake.sources.folder import BucketSource, FolderSource
@@ -16,7 +17,6 @@ from ecos_core.lake.sources.hub import pinned
 from ecos_core.lake.sources.layouts import guess, shard_folders, shards
 from ecos_core.lake.sources.row_files import ARROW, LINES, PARQUET
 from ecos_core.lake.sources.rows import RowSource
-from ecos_core.lake.sources.tables import TableSource
 from ecos_core.lake.sources.webdataset import SUFFIXES as TAR_SUFFIXES
 from ecos_core.lake.sources.webdataset import TarSource
 from ecos_core.storage import Location

@@ -46,10 +46,14 @@ class Source(Protocol):
     """``name`` is recorded with every image unless the user gives another; ``address`` says where it is."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What rows are told to come from, where nobody says otherwise."""
+        ...
 
     @property
-    def address(self) -> str: ...
+    def address(self) -> str:
+        """Where it reads from, as recorded with the snapshot."""
+        ...
 
     def count(self) -> int | None:
         """How many items, if that is cheap to know."""

@@ -58,12 +58,15 @@ class DomainNetSource:
 
     @property
     def address(self) -> str:
+        """Where it reads from, as recorded with the snapshot."""
         return str(self.root.absolute())
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return sum(1 for _ in self.items())
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         lists = sorted(self._lists())
         if not lists:
             raise InputError(
@@ -121,12 +124,15 @@ class DigitsSource:
 
     @property
     def address(self) -> str:
+        """Where it reads from, as recorded with the snapshot."""
         return str(self.root.absolute())
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return None
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         files = [(domain, path) for domain in DIGITS_DOMAINS for path in self._files(self.root / domain)]
         if not files:
             raise InputError(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from ecos_core.errors import InputError
 from ecos_core.lake.modality import examine_text
 from ecos_core.lake.sources.base import Source, SourceItem, refuse
+from ecos_core.lake.sources.columns import TableSource
 from ecos_core.lake.sources.folder import BucketSource, FolderSource
 from ecos_core.lake.sources.layouts import Shards, is_page, shards, text_files
 from ecos_core.lake.sources.row_files import ARROW, LINES, PARQUET
 from ecos_core.lake.sources.row_files import SUFFIXES as ROW_SUFFIXES
-from ecos_core.lake.sources.tables import TableSource
 from ecos_core.storage import Location
 
 

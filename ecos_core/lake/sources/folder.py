@@ -77,6 +77,7 @@ class BucketSource:
 
     @property
     def address(self) -> str:
+        """Where it reads from, as recorded with the snapshot."""
         return self.root.url
 
     def count(self) -> int | None:

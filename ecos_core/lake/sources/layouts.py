@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ecos_core.errors import InputError
+from ecos_core.lake.sources.columns import holds_texts
 from ecos_core.lake.sources.members import IMAGE_SUFFIXES, is_about
 from ecos_core.lake.sources.row_files import ARROW, CSV, LINES, PARQUET
 from ecos_core.lake.sources.row_files import SUFFIXES as ROW_SUFFIXES
-from ecos_core.lake.sources.tables import holds_texts
 from ecos_core.lake.sources.webdataset import SUFFIXES as TAR_SUFFIXES
 from ecos_core.storage import Location
 from ecos_core.storage.folders import passed_over_path, walk_files

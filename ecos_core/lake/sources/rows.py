@@ -66,6 +66,7 @@ class RowSource:
 
     @property
     def address(self) -> str:
+        """Where it reads from, as recorded with the snapshot."""
         return self.listing.url
 
     def count(self) -> int | None:

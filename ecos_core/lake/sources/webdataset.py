@@ -39,6 +39,7 @@ class TarSource:
     side: tuple[str, ...] = ()
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return None
 
     def items(self) -> Iterator[SourceItem]:

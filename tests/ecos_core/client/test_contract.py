@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ecos_core.client.approval import Approvals
-from ecos_core.client.connection import Connection, connect
+from ecos_core.client.connecting import connect
+from ecos_core.client.connection import Connection
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import Home
 from ecos_core.client.mailbox import MailboxWorker

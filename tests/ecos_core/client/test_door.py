@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ecos_core.client import door
-from ecos_core.client.connection import connect
+from ecos_core.client.connecting import connect
 from ecos_core.client.home import Home
 from tests.client_support import make_home, serving, token_of
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from ecos_core.client import masks
-from ecos_core.client.connection import Connection, connect
+from ecos_core.client.connecting import connect
+from ecos_core.client.connection import Connection
 from ecos_core.client.federation import secure_sum_scores, sum_scores
 from ecos_core.client.home import Home, open_home
 from ecos_core.client.keys import public_hex

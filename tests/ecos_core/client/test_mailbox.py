@@ -13,7 +13,7 @@ import pytest
 
 from ecos_core.client import mailbox, wire
 from ecos_core.client.approval import Approvals
-from ecos_core.client.connection import connect
+from ecos_core.client.connecting import connect
 from ecos_core.client.engine import Engine
 from ecos_core.client.faults import RefusedByOwnerError
 from ecos_core.client.home import Home, open_home

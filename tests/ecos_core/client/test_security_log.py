@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ecos_core.client.approval import Approvals
-from ecos_core.client.connection import connect
+from ecos_core.client.connecting import connect
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import Home, open_home
 from ecos_core.client.mailbox import MailboxWorker

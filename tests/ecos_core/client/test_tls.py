@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ecos_core.client.connection import connect
+from ecos_core.client.connecting import connect
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import Home
 from ecos_core.client.serve import Tls, is_loopback, serve

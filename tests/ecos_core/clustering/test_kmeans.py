@@ -131,8 +131,8 @@ def test_a_gpu_that_is_gone_is_an_error_not_a_slow_run() -> None:
     faiss = pytest.importorskip("faiss")
     if faiss.get_num_gpus():
         pytest.skip("FAISS sees a GPU here")
-    from ecos_core.clustering.backends import FitOptions
     from ecos_core.clustering.faiss_backend import fit
+    from ecos_core.clustering.fitting import FitOptions
 
     with pytest.raises(InputError, match="no GPU"):
         fit(blobs(100), blobs(5), FitOptions(5, 0), "cuda")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecos_core.clustering import torch_backend
-from ecos_core.clustering.backends import FitOptions
+from ecos_core.clustering.fitting import FitOptions
 
 torch = pytest.importorskip("torch")
 

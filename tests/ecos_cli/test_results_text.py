@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecos_cli.tables import results_table
+from ecos_cli.results_text import results_table
 
 ROW = {
     "sampler": "k_center", "use": "linear_probe", "budget": 1000, "epsilon": 0.5812, "delta": 1e-5,
