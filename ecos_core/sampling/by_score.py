@@ -15,7 +15,7 @@ from ecos_core.sampling.facility import greedy_facility_location
 from ecos_core.sampling.filling import fill
 from ecos_core.sampling.k_center import Picks
 from ecos_core.sampling.k_center_device import Search, k_center_on
-from ecos_core.sampling.outside import OutsideShare, outside_by_cluster, outside_share, power_for
+from ecos_core.sampling.outside import OutsideShare, outside_by_cluster, outside_share, power_for, typical_for
 from ecos_core.sampling.pool import Members, Pool, in_a_group
 from ecos_core.sampling.ranking import DUPLICATE_GROUP, DUPLICATE_RADIUS, Ranker, Ranking
 from ecos_core.sampling.selection import FARTHEST, NEAREST, REPRESENTATIVE, Selection
@@ -75,7 +75,7 @@ def _by_score(
         pool,
         budget,
         weigh(clean if power >= 1.0 else clean + outside_by_cluster(noisy), power),
-        diverse_ranker(config),
+        diverse_ranker(config, typical=typical_for(power) if config.power is None else None),
         config=config,
         selected=selected,
         noisy=noisy.noisy.astype(np.float64),
@@ -118,15 +118,18 @@ def weigh(estimated: Doubles, power: float) -> Doubles:
     return np.asarray((estimated / largest) ** power if largest > 0 else estimated, dtype=np.float64)
 
 
-def diverse_ranker(config: SamplerConfig) -> Ranker:
-    """Diverse picks among the members left after duplicate groups are reduced to one sample each."""
+def diverse_ranker(config: SamplerConfig, *, typical: int | None = None) -> Ranker:
+    """Diverse picks among the members left after duplicate groups are reduced to one sample each.
+
+    ``typical``: under facility location, a cluster's picks beyond so many are the farthest from those chosen.
+    """
 
     if config.diversity == "k_center":
         return _FarthestFirst(config)
 
     def rank(cluster: int, members: Members, before: Integers, needed: int) -> Ranking:
         kept, dropped = distinct(members, before, config)
-        return _most_representative(members, kept, dropped, before, needed, config.duplicate_radius)
+        return _most_representative(members, kept, dropped, before, needed, config.duplicate_radius, typical)
 
     return rank
 
@@ -217,19 +220,21 @@ def _most_representative(
     before: Integers,
     needed: int,
     duplicate_radius: float,
+    typical: int | None,
 ) -> Ranking:
-    """Greedy facility location after near-duplicates are thinned out."""
+    """Greedy facility location after near-duplicates are thinned out; beyond ``typical`` picks, farthest first."""
     near = _within(members, kept, before, duplicate_radius)
     kept = np.setdiff1d(kept, near)
     use = np.concatenate([before, kept])
     picks = greedy_facility_location(
-        members.features[use], min(needed, len(kept)), covered=np.arange(len(before))
+        members.features[use], min(needed, len(kept)), covered=np.arange(len(before)), typical=typical
     )
     rows = use[picks.indices]
+    first = len(rows) if typical is None else min(len(rows), max(typical - len(before), 0))
     return Ranking(
         rows=rows,
         radii=picks.radii,
-        reasons=[REPRESENTATIVE] * len(rows),
+        reasons=[REPRESENTATIVE] * first + [FARTHEST] * (len(rows) - first),
         spent=len(rows) == len(kept),
         omitted=np.concatenate([dropped, near]),
         omitted_reasons=[DUPLICATE_GROUP] * len(dropped) + [DUPLICATE_RADIUS] * len(near),

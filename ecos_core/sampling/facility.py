@@ -50,9 +50,14 @@ class _Order:
 
 
 def greedy_facility_location(
-    features: npt.NDArray[Any], k: int, *, covered: npt.NDArray[Any] | None = None
+    features: npt.NDArray[Any],
+    k: int,
+    *,
+    covered: npt.NDArray[Any] | None = None,
+    typical: int | None = None,
 ) -> Picks:
     """``k`` rows of ``features`` [n, d] in the order picked; ``covered`` rows [m] count as picked before.
+    ``typical``: once so many are picked, those before counted in, the rest is picked farthest first.
 
     ``radii`` are the picks' L2 distances to the nearest pick before them, as in k-center. When nothing is
     left to gain the rest is picked farthest first. The first b picks of k are the picks for b. Raises
@@ -65,11 +70,12 @@ def greedy_facility_location(
             np.float32
         )  # float32 keeps small distances so
     chosen = np.zeros(0, dtype=np.int64)
-    if k > 0 and len(before) < len(rows):
+    by_gain = k if typical is None else min(k, max(typical - len(before), 0))
+    if by_gain > 0 and len(before) < len(rows):
         left = _nearest(rows, rows[before])[1] if len(before) else None
         free = np.ones(len(rows), dtype=bool)
         free[before] = False
-        chosen = _greedy(rows, left, free, k).rows[:k]
+        chosen = _greedy(rows, left, free, by_gain).rows[:by_gain]
     rest = k - len(chosen)
     if rest == 0:
         return Picks(chosen, _radii(rows, chosen, before))

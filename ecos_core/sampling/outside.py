@@ -31,6 +31,7 @@ WIDEST = 0.5
 # Below NEAR nothing changes; from FAR on the seats are as even as they get.
 NEAR, FAR = 0.1, 0.3
 LEAST_POWER = 0.25
+LEAST_TYPICAL = 10
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,15 @@ def power_for(share: OutsideShare | None) -> float:
         return 1.0
     far = min(max((share.least - NEAR) / (FAR - NEAR), 0.0), 1.0)
     return 1.0 - (1.0 - LEAST_POWER) * far
+
+
+def typical_for(power: float) -> int | None:
+    """How many picks of a cluster are typical of it before the others reach for its edges; None: all of them.
+
+    From 10 where the client is far, growing without bound as the lake comes near.
+    """
+    far = (1.0 - power) / (1.0 - LEAST_POWER)
+    return math.ceil(LEAST_TYPICAL / far) if far > 0 else None
 
 
 def outside_by_cluster(scores: Scores) -> Doubles:

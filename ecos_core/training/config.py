@@ -38,6 +38,16 @@ class TrainConfig(BaseModel):
         title="Budget",
         description="Use only the first so many picks of the selection (its prefix).",
     )
+    label_set: tuple[str, ...] = Field(
+        (),
+        title="Label set",
+        description="The classes of the task; empty: all. Rows of others are left out of training and test.",
+    )
+    other_classes: Literal["leave_out", "one_class"] = Field(
+        "leave_out",
+        title="Other classes",
+        description="Of rows beyond the label set: `leave_out`, or keep them as the class `other`.",
+    )
     c: float = Field(
         0.01, gt=0, le=1e4, title="C", description="Linear probe: inverse strength of the L2 penalty."
     )
@@ -133,4 +143,14 @@ class TrainConfig(BaseModel):
     def _seeds_differ(self) -> TrainConfig:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds: give at least one, each once")
+        return self
+
+    @model_validator(mode="after")
+    def _label_set_holds(self) -> TrainConfig:
+        if len(set(self.label_set)) != len(self.label_set):
+            raise ValueError("label_set: name each class once")
+        if self.label_set and self.use is Use.DISTIL:
+            raise ValueError(
+                "label_set: a teacher answers with all classes of the lake; use it with another use"
+            )
         return self

@@ -5,9 +5,9 @@ set.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ecos_core.lake.lake import Lake, Snapshot
 
 LABELS_NAME = "labels.parquet"
+OTHER = "other"
+NOT_IN_LABEL_SET = "not in the label set"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,23 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.sample_ids)
+
+    def within(self, label_set: Sequence[str], others: Literal["leave_out", "one_class"]) -> LabelledImages:
+        """Those of the ``label_set`` (empty: all); the ``others`` are left out and counted, or become one class."""
+        if not label_set:
+            return self
+        known = set(label_set)
+        if others == "one_class":
+            named = [label if label in known else OTHER for label in self.labels]
+            return replace(self, labels=named)
+        kept = [row for row, label in enumerate(self.labels) if label in known]
+        counted = {NOT_IN_LABEL_SET: len(self) - len(kept)} if len(kept) < len(self) else {}
+        return LabelledImages(
+            [self.sample_ids[row] for row in kept],
+            [self.images[row] for row in kept],
+            [self.labels[row] for row in kept],
+            {**self.left_out, **counted},
+        )
 
 
 def read_picks(selection: Location, budget: int | None = None) -> Picks:

@@ -83,6 +83,7 @@ def train_selection(
     modality = held_modality(opened, snapshot)
     check_use(config.use, modality)
     test_set = None if test is None else data.read_test_set(Location.of(test), modality)
+    train, test_set = _within_label_set(train, test_set, config)
     fingerprint = fingerprint or _fingerprint_of(opened, picks.manifest)
     inputs = {
         "selection": picks.manifest.digest,
@@ -112,6 +113,20 @@ def train_selection(
         for seed in _seeds(config)
     ]
     return _run(jobs, where, inputs)
+
+
+def _within_label_set(
+    train: data.LabelledImages, test: data.LabelledImages | None, config: TrainConfig
+) -> tuple[data.LabelledImages, data.LabelledImages | None]:
+    """Both without the classes that the task does not know. Raises InputError when nothing is left of one."""
+    parts = [part and part.within(config.label_set, config.other_classes) for part in (train, test)]
+    for name, part in zip(("selected", "test"), parts, strict=True):
+        if part is not None and not len(part):
+            raise InputError(
+                f"label_set: no {name} sample is of {', '.join(config.label_set)}; correct the names"
+            )
+    assert parts[0] is not None
+    return parts[0], parts[1]
 
 
 def _run(jobs: list[Job], out: Location, inputs: dict[str, str]) -> TrainResult:
@@ -193,6 +208,8 @@ def _summarise(job: Job, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "extractor": job.fingerprint,
         "seeds": rows,
     }
+    if job.config.label_set:
+        metrics |= {"label_set": [*job.config.label_set], "other_classes": job.config.other_classes}
     if job.test is None:
         return metrics
     accuracy = spread([row["test"]["accuracy"] for row in rows])

@@ -16,6 +16,7 @@ from ecos_core.sampling.outside import (
     outside_by_cluster,
     outside_share,
     power_for,
+    typical_for,
 )
 from ecos_core.sampling.pool import ArrayPool
 from ecos_core.sampling.samplers import SAMPLERS
@@ -63,7 +64,9 @@ def test_power_falls_smoothly_with_the_share_and_never_for_a_near_lake() -> None
     assert powers[0] == powers[10] == 1.0 and powers[-1] == LEAST_POWER
     steps = np.diff(powers)
     assert (steps <= 0).all() and steps.min() > -0.05
-    assert power_for(None) == 1.0
+    assert power_for(None) == 1.0 and typical_for(1.0) is None
+    typical = [typical_for(power) for power in powers if power < 1]
+    assert typical == sorted(typical, reverse=True) and typical[-1] == 10
     near = [power_for(outside_share(answered(0.02, 800, 6.0, seed))) for seed in range(100)]
     assert min(near) == 1.0
 
@@ -95,11 +98,14 @@ def test_a_near_lake_is_chosen_from_as_without_the_question(make_pool: MakePool)
 
 def test_a_far_lake_is_spread_over_and_every_pick_says_so(make_pool: MakePool) -> None:
     pool, scores, config = make_pool(), answered(0.7, 800, 6.0, 1), SamplerConfig()
-    far = SAMPLERS["ecos"](pool, 60, scores=scores, config=config, seed=1)
-    straight = SAMPLERS["ecos"](pool, 60, scores=scores, config=SamplerConfig(power=1.0), seed=1)
+    far = SAMPLERS["ecos"](pool, 120, scores=scores, config=config, seed=1)
+    straight = SAMPLERS["ecos"](pool, 120, scores=scores, config=SamplerConfig(power=1.0), seed=1)
     assert far.cluster_quota.max() < straight.cluster_quota.max()
     assert all("seats spread (power 0.25): about" in reason for reason in far.reason)
+    for cluster in np.unique(far.cluster):
+        farthest = ["farthest" in reason for reason in far.reason[far.cluster == cluster]]
+        assert farthest == [place >= 10 for place in range(len(farthest))]
     assert not any("seats" in reason for reason in straight.reason)
-    for budget in (1, 7, 33):
+    for budget in (1, 7, 33, 99):
         small = SAMPLERS["ecos"](pool, budget, scores=scores, config=config, seed=1)
         assert small.sample_id.tolist() == far.sample_id[:budget].tolist()

@@ -98,3 +98,30 @@ def test_a_selection_of_another_lake_is_refused(world, tmp_path):
     ingest(tmp_path / "pictures", lake)
     with pytest.raises(InputError, match="not in this lake"):
         train_selection(world.selection, tmp_path / "lake", tmp_path / "out")
+
+
+def test_a_label_set_keeps_other_classes_out_of_the_training_and_of_the_answer(world, tmp_path):
+    config = TrainConfig(label_set=("circle", "square"))
+    result = train_selection(world.selection, world.lake, tmp_path, test=world.test, config=config)
+    crosses = result.metrics["left_out"]["not in the label set"]
+    assert crosses > 0 and result.metrics["trained_on"] == 45 - crosses
+    assert result.metrics["test_left_out"] == {"not in the label set": 10}
+    assert result.metrics["label_set"] == ["circle", "square"]
+    with safe_open(f"{result.out}/model-seed1.safetensors", "numpy") as file:
+        assert json.loads(file.metadata()["classes"]) == ["circle", "square"]
+
+
+def test_other_classes_can_be_kept_as_one(world, tmp_path):
+    config = TrainConfig(label_set=("circle",), other_classes="one_class")
+    result = train_selection(world.selection, world.lake, tmp_path, test=world.test, config=config)
+    assert result.metrics["trained_on"] == 45 and result.metrics["tested_on"] == 30
+    assert set(result.metrics["seeds"][0]["test"]["per_class"]) == {"circle", "other"}
+
+
+def test_a_label_set_that_fits_nothing_is_refused(world, tmp_path):
+    with pytest.raises(InputError, match="no selected sample is of triangle"):
+        train_selection(world.selection, world.lake, tmp_path, config=TrainConfig(label_set=("triangle",)))
+    with pytest.raises(ValueError, match="label_set: name each class once"):
+        TrainConfig(label_set=("circle", "circle"))
+    with pytest.raises(ValueError, match="label_set"):
+        TrainConfig(label_set=("circle",), use="distil")
