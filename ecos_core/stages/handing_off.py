@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from ecos_core.lake.lake import Lake
 from ecos_core.progress import ProgressSink, silent
 from ecos_core.stages.selecting import resolve_selection
 from ecos_core.storage import Location, read_manifest
+from ecos_core.storage.reuse import differences
 
 WAITING_NAME = "waiting.json"
 ConfigT = TypeVar("ConfigT", bound=HandOutConfig)
@@ -116,8 +116,8 @@ def _check_the_same(config: HandOutConfig, given: Handoff) -> None:
         "overlap": config.overlap, "raters": config.raters, "image_url": config.image_url,
         "label_set": list(checked_label_set(config.label_set)),
     }  # fmt: skip
-    stored: Mapping[str, Any] = {**held.parameters, "label_set": list(given.label_set)}
-    different = [name for name, value in asked.items() if stored.get(name) != value]
+    stored = {**held.parameters, "label_set": list(given.label_set)}
+    different = differences({name: stored.get(name) for name in asked}, asked)
     if preannotations_digest(config.preannotations) not in (given.preannotations, "gone"):
         different.append("preannotations")
     if different:

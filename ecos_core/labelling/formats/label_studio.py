@@ -210,6 +210,7 @@ def _said(task: dict[str, Any], name: str, control: str | None) -> Iterator[Said
     if not annotations:
         yield Said(sample, reference=name)
     for annotation in annotations:
+        who = _who(annotation.get("completed_by"))
         regions = [
             region
             for region in annotation.get("result") or []
@@ -219,8 +220,8 @@ def _said(task: dict[str, Any], name: str, control: str | None) -> Iterator[Said
         yield Said(
             sample,
             tuple(labels),
-            _who(annotation.get("completed_by")),
-            by_person=not _taken_over(annotation),
+            who,
+            by_person=bool(who) and not _taken_over(annotation),
             skipped=bool(annotation.get("was_cancelled")),
             created_at=annotation.get("updated_at") or annotation.get("created_at"),
             reference=f"annotation {annotation.get('id')}",
@@ -257,7 +258,7 @@ LABEL_STUDIO = LabelFormat(
     read,
     """\
 On a server that runs already, `ecos handoff push {folder} --url ADDRESS --token-file FILE` makes the project and
-`ecos handoff pull {folder} --labels LABELS` brings the labels back. By hand:
+`ecos handoff pull {folder} --token-file FILE --labels LABELS` brings the labels back. By hand:
 
 1. Start Label Studio with `LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true` and with the folder that holds this
    one as `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`.

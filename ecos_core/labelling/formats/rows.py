@@ -89,12 +89,11 @@ def said_in(
 
 def _untouched(row: Mapping[str, Any]) -> bool:
     """Whether the row may be a first answer: Label Studio's table says that it took nobody any time, as one made from a
-    prediction by the data manager did, or it has a model and its score and nobody's name."""
+    prediction by the data manager did, or names nobody; or it has a model and its score and nobody's name."""
     if "lead_time" in row and row["lead_time"] in (None, "", 0):
         return True
-    return not _who(row.get("annotator")) and any(
-        row.get(name) not in (None, "") for name in ("model", "score")
-    )
+    marks = ("annotation_id", "model", "score")
+    return not _who(row.get("annotator")) and any(row.get(name) not in (None, "") for name in marks)
 
 
 def _who(value: Any) -> tuple[str, ...]:

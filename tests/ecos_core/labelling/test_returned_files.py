@@ -165,15 +165,16 @@ class TestGuesses:
     def test_label_studio_at_one_click_for_all(self, world: Any, tmp_path: Path) -> None:
         """The data manager makes annotations of predictions in bulk; confirming one by one takes time."""
         batch = Batch(world, tmp_path, guesses=dict.fromkeys(world.ids, "cat"))
-        a, b, c = world.ids[:3]
+        a, b, c, d = world.ids[:4]
         said = {
             a: [choice("cat", parent_prediction=7, lead_time=None)],
             b: [choice("cat", parent_prediction=8, lead_time=3.5)],
             c: [choice("dog", parent_prediction=9, lead_time=None)],
+            d: [choice("cat", who=None, lead_time=None)],
         }
         report = batch.take(studio(tmp_path / "back.json", said))
         assert batch.labels == {b: "cat", c: "dog"}
-        assert report.counts == {"labelled": 2, "unchanged first answer": 1}
+        assert report.counts == {"labelled": 2, "unchanged first answer": 2}, "nor does what nobody signed"
 
     def test_the_file_of_guesses_is_nobodys_answer(self, world: Any, tmp_path: Path) -> None:
         file = table(tmp_path / "guesses.csv", [(id, "cat") for id in world.ids], "sample_id,label")
@@ -252,6 +253,14 @@ class TestPeople:
         assert LabelStore.at(here.labels_folder).resolve().votes == {
             world.ids[0]: {"anna": "cat", "ben": "cat"}
         }
+
+    def test_two_servers_number_their_annotations_alike(self, world: Any, tmp_path: Path) -> None:
+        here, there = Batch(world, tmp_path / "a"), Batch(world, tmp_path / "b", instructions="again")
+        there.labels_folder = here.labels_folder
+        at = "2026-01-02T10:00:00Z"
+        here.take(studio(tmp_path / "a.json", {world.ids[0]: [choice("cat", 1, at=at)]}))
+        there.take(studio(tmp_path / "b.json", {world.ids[0]: [choice("cat", "ben@example.org", at=at)]}))
+        assert len(LabelStore.at(here.labels_folder).resolve().votes[world.ids[0]]) == 2
 
     def test_a_name_given_wrongly_is_put_right(self, world: Any, tmp_path: Path) -> None:
         batch = Batch(world, tmp_path)
@@ -590,6 +599,7 @@ class TestNames:
         report = batch.take(table(tmp_path / "back.csv", rows))
         assert report.unknown_labels == ("Cat", "dgo", "zebra")
         assert report.meant == {"Cat": "cat", "dgo": "dog"}
+        assert report.status.because == {"not back yet": 21, "outside the label set": 3}
 
     @pytest.mark.parametrize("names", [["cat", "cat "], ["caf\u00e9", "cafe\u0301"], ["cat", " "], ["cat"]])
     def test_label_sets_that_cannot_be(self, world: Any, tmp_path: Path, names: list[str]) -> None:
