@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.k_center import clustered_rows
 from benchmarks.timing import compare, timed
-from ecos_core.client.operations.nearest import nearest_centroids
+from ecos_core.client.kernels.nearest import nearest_centroids
 from ecos_core.clustering.assignment import nearest
 from ecos_core.clustering.runs import assigned_parts
 from ecos_core.features.feature_set import ROW_GROUP_ROWS, column

@@ -22,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.privacy import DELTA, Row, row
-from ecos_core.client import wire
+from ecos_core.client import release, wire
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import init_home_from_features
-from ecos_core.client.operations import histogram
+from ecos_core.client.operations.score import score_request
 from ecos_core.client.policy import Policy
-from ecos_core.client.protocol import score_request
 from ecos_core.privacy.audit import Ask, audit
 from ecos_core.privacy.events import histogram_event
 from ecos_core.privacy.planner import plan_sigma
@@ -117,10 +116,8 @@ def _cell(answer: bytes) -> Any:
 
 @contextmanager
 def half_the_noise() -> Iterator[None]:
-    honest = histogram.discrete_gaussian_noise
-    with mock.patch.object(
-        histogram, "discrete_gaussian_noise", lambda count, sigma: honest(count, sigma / 2)
-    ):
+    honest = release.discrete_gaussian_noise
+    with mock.patch.object(release, "discrete_gaussian_noise", lambda count, sigma: honest(count, sigma / 2)):
         yield
 
 
@@ -143,8 +140,8 @@ def no_memory() -> Iterator[None]:
 
 @contextmanager
 def votes_twice() -> Iterator[None]:
-    honest = histogram.clean_histogram
-    with mock.patch.object(histogram, "clean_histogram", lambda *arguments: 2 * honest(*arguments)):
+    honest = release.clean_sum
+    with mock.patch.object(release, "clean_sum", lambda *data, **how: 2 * honest(*data, **how)):
         yield
 
 
@@ -156,7 +153,7 @@ def float_noise() -> Iterator[None]:
         stack.enter_context(mock.patch.dict(wire._DTYPES, {"<f8": np.dtype("<f8")}))
         stack.enter_context(
             mock.patch.object(
-                histogram, "discrete_gaussian_noise", lambda count, sigma: generator.normal(0.0, sigma, count)
+                release, "discrete_gaussian_noise", lambda count, sigma: generator.normal(0.0, sigma, count)
             )
         )
         yield

@@ -91,7 +91,7 @@ def _serve_and_die(home: Path, listener: socket.socket, boundary: int) -> None:
     import uvicorn
 
     from ecos_core.client import engine as engines
-    from ecos_core.client.operations import histogram
+    from ecos_core.client import release
     from ecos_core.client.service import create_app
 
     engine = Engine(open_home(home))
@@ -116,9 +116,7 @@ def _serve_and_die(home: Path, listener: socket.socket, boundary: int) -> None:
 
     with (
         mock.patch.object(engines.Engine, "answer", answer_and_tick),
-        mock.patch.object(
-            histogram, "discrete_gaussian_noise", _before(tick, histogram.discrete_gaussian_noise)
-        ),
+        mock.patch.object(release, "discrete_gaussian_noise", _before(tick, release.discrete_gaussian_noise)),
     ):
         config = uvicorn.Config(create_app(engine), log_level="critical", lifespan="off")
         uvicorn.Server(config).run(sockets=[listener])

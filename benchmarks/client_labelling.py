@@ -84,23 +84,19 @@ def knn_sigma(sigma: float, queries: int, share: float) -> float:
 
 
 def _neighbours_say(data: JobData, rows: NDArray[np.int64], noise: float) -> NDArray[np.str_]:
-    from ecos_core.client.operations.label import private_knn
-    from ecos_core.client.protocol import LabelParameters
+    from ecos_core.client.knn import noised_labels
+    from ecos_core.client.operations.label import vote
+    from ecos_core.client.operations.operation import Neighbours
+    from ecos_core.client.records import PrivateFeatures
+    from ecos_core.privacy.mechanisms import discrete_gaussian_noise
 
-    classes = np.unique(data.images.labels)
-    asked = LabelParameters.model_validate(
-        {
-            "neighbours": NEIGHBOURS,
-            "argmax_sigma": noise,
-            "fingerprint": "0" * 64,
-            "classes": tuple(classes.tolist()),
-            **NO_SCREENING,
-        }
-    )
     images, client = data.images, data.client
-    numbers = np.searchsorted(classes, images.labels[client])
-    found = private_knn(images.features[client], numbers, images.features[rows], asked)
-    return np.asarray(classes[found])
+    classes = tuple(np.unique(images.labels).tolist())
+    held = PrivateFeatures(images.features[client], images.labels[client].tolist(), np.arange(len(client)))
+    query = Neighbours(vote, images.features[rows], classes, NEIGHBOURS, **NO_SCREENING, argmax_sigma=noise)
+    voting = discrete_gaussian_noise(len(rows) * len(classes), noise).reshape(len(rows), -1)
+    found = noised_labels(held, query, np.zeros(len(rows), np.int64), voting, by_unit=False)
+    return np.array(classes)[found]
 
 
 def _picks(

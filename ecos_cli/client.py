@@ -48,7 +48,11 @@ def init(
         Path | None, typer.Option(help="Ready features (.npy, [n, d]) instead of images.")
     ] = None,
     fingerprint: Annotated[str | None, typer.Option(help="Name of the extractor of --features.")] = None,
-    units: Annotated[Path | None, typer.Option(help="CSV file,unit: whose image each one is.")] = None,
+    units: Annotated[
+        Path | None,
+        typer.Option(help="CSV file,unit: whose image each one is; of --features row,unit, rows from 0."),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Of --features: CSV row,label, rows from 0.")] = None,
     adjacency: Annotated[
         str, typer.Option(help="What is protected: add-remove, replace or unit.")
     ] = "add-remove",
@@ -81,7 +85,7 @@ def init(
     policy = parse(Policy, rules, "options of init")
     with progress_bar(quiet=as_json) as progress:
         if features is not None:
-            made = _init_from_features(home, policy, features, fingerprint)
+            made = _init_from_features(home, policy, features, fingerprint, units, labels)
         elif images is not None:
             made = _init_from_images(
                 home, policy, images, (extractor, image_size, weights, extractor_from), units, progress
@@ -99,14 +103,21 @@ def init(
         "token_file": str(home / "token"),
         "private_images": len(held.features),
         "private_set_aside": set_aside,
-        "epsilon_limit": epsilon,
-        "delta": delta,
+        "epsilon_limit": made.policy.epsilon,
+        "delta": made.policy.delta,
+        "kept_rules": {name: getattr(made.policy, name) for name in rules if _differs(name, policy, made)},
     }
+    kept = [f"{name} is {value}" for name, value in result["kept_rules"].items()]
     reasons = ", ".join(f"{count} {reason}" for reason, count in held.set_aside.items())
     text = (
         f"client {made.identity.client_id} in {home}: {len(held.features)} images"
         + (f", {set_aside} set aside ({reasons})" if set_aside else "")
         + f"\n  policy   {home / 'policy.yaml'} (read it, edit it)"
+        + (
+            f"\n  in force, not as asked: {', '.join(kept)}; a client's rules change in its policy only"
+            if kept
+            else ""
+        )
         + f"\n  token    {home / 'token'} (give it to the first requester; keep it secret)"
         + f"\n  next     ecos client serve --home {home} --port 8731"
     )
@@ -130,7 +141,18 @@ def _init_from_images(
     return init_home(home, policy, images=images, extractors=[extractor], units=units, progress=progress)
 
 
-def _init_from_features(home: Path, policy: Policy, features: Path, fingerprint: str | None) -> Any:
+def _differs(name: str, asked: Policy, made: Any) -> bool:
+    return bool(getattr(asked, name) != getattr(made.policy, name))
+
+
+def _init_from_features(
+    home: Path,
+    policy: Policy,
+    features: Path,
+    fingerprint: str | None,
+    units: Path | None,
+    labels: Path | None,
+) -> Any:
     import numpy as np
 
     from ecos_core.client.home import init_home_from_features
@@ -141,7 +163,9 @@ def _init_from_features(home: Path, policy: Policy, features: Path, fingerprint:
         table = np.load(features, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{features}: no table of numbers in numpy's .npy format") from error
-    return init_home_from_features(home, policy, features=table, fingerprint=fingerprint)
+    return init_home_from_features(
+        home, policy, features=table, fingerprint=fingerprint, units=units, labels=labels
+    )
 
 
 @app.command()

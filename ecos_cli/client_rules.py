@@ -246,12 +246,12 @@ def policy_show(home: HomeOption, as_json: JsonOption = False) -> None:
 
 def ready_home(home: Path, quiet: bool) -> Any:
     """An opened home with its features finished."""
-    from ecos_core.client.home import check_minimum, complete_features, open_home
+    from ecos_core.client.home import check_ready, complete_features, open_home
 
     opened = open_home(home)
     with progress_bar(quiet=quiet) as progress:
         complete_features(opened, progress)
-    check_minimum(opened)
+    check_ready(opened)
     return opened
 
 

@@ -12,7 +12,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ecos_core.client.home import open_home
-from ecos_core.client.operations.nearest import nearest_centroids
+from ecos_core.client.kernels.nearest import nearest_centroids
 from ecos_core.stages.scoring import StoredScores, write_scores
 from ecos_core.stages.selecting import Selecting
 from ecos_core.storage import Location

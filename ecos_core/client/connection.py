@@ -14,20 +14,20 @@ import numpy.typing as npt
 
 from ecos_core.client import wire
 from ecos_core.client.keys import OtherKeyError, verify_receipt
+from ecos_core.client.operations.aggregate import AggregateParameters
+from ecos_core.client.operations.evaluate import EvaluateParameters
+from ecos_core.client.operations.label import LabelParameters
+from ecos_core.client.operations.label_histogram import HistogramParameters
+from ecos_core.client.operations.score import score_request
 from ecos_core.client.protocol import (
-    AggregateParameters,
     Arrays,
     ClientInfo,
-    EvaluateParameters,
-    HistogramParameters,
-    LabelParameters,
     Participant,
     Receipt,
     Request,
     ScoreRelease,
     canonical_points,
     parse,
-    score_request,
 )
 from ecos_core.client.receipts import ReceiptBook, check_charge
 from ecos_core.errors import InputError, IntegrityError, RemoteError
@@ -161,7 +161,6 @@ class Connection(ABC):
         *,
         sigma: float,
         fingerprint: str,
-        model_format: str = "safetensors",
         adjacency: str = "add-remove",
     ) -> Release:
         """Noised counts int64 [2]: private records that a model on their features gets right, and wrong."""
@@ -169,7 +168,7 @@ class Connection(ABC):
             "sigma": float(sigma),
             "fingerprint": fingerprint,
             "classes": list(classes),
-            "model_format": model_format,
+            "model_format": "safetensors",
             "adjacency": adjacency,
         }
         content = np.frombuffer(model, np.uint8)

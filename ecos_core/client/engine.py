@@ -1,8 +1,8 @@
 """Turn one request into one answer. Both transports call this and nothing else.
 
-Order: who asks and what the policy says (request and policy only), then the ledger (stored answer, budget),
-and only inside the ledger's transaction noise, then data. The receipt is made from what the ledger holds, so
-that a repeat, also after a restart, is the same bytes.
+Order: who asks and what the policy says (request and policy only), then the owner's approval, then ``release``: the
+ledger (stored answer, budget), and only inside its transaction noise, then data. A repeat, also after a restart, is the
+same bytes.
 """
 
 from __future__ import annotations
@@ -21,29 +21,20 @@ from ecos_core.client import protocol, wire
 from ecos_core.client.approval import Approvals
 from ecos_core.client.faults import RefusedByOwnerError, WaitingForApprovalError
 from ecos_core.client.home import Home
-from ecos_core.client.keys import public_hex, sign_receipt
+from ecos_core.client.keys import public_hex
 from ecos_core.client.masks import participant
-from ecos_core.client.operations import aggregate, evaluate, label, label_histogram, score
-from ecos_core.client.operations.task import Context, Prepare, Task
-from ecos_core.client.protocol import ClientInfo, Event, Receipt
+from ecos_core.client.operations.score import score_request
+from ecos_core.client.protocol import ClientInfo
+from ecos_core.client.release import Priced, Releases, operation_named
 from ecos_core.errors import BudgetExceeded, InputError
 from ecos_core.privacy.accounting import account
 from ecos_core.privacy.events import Adjacency, GaussianEvent
-from ecos_core.privacy.ledger import StoredAnswer
 from ecos_core.privacy.mechanisms import discrete_gaussian_noise
 from ecos_core.storage import sha256_hex
 
 log = logging.getLogger(__name__)
 SIGMA_TRIED = 6.12
 KEPT_ANSWERS = 256  # whole responses kept in memory, for fast repeats; the ledger holds them all
-
-OPERATIONS: dict[str, Prepare] = {
-    "score": score.prepare,
-    "label": label.prepare,
-    "label-histogram": label_histogram.prepare,
-    "evaluate": evaluate.prepare,
-    "aggregate": aggregate.prepare,
-}
 
 
 class Engine:
@@ -56,8 +47,8 @@ class Engine:
         self._key = home.key()
         self._public_key = public_hex(self._key)
         self._ledger = home.open_ledger()
-        held = {name: home.features(name) for name in home.policy.extractors}
-        self._context = Context(home.policy, held, self._key)
+        self._held = {name: home.features(name) for name in home.policy.extractors}
+        self._releases = Releases(home.policy, self._held, self._key, self._ledger, home.identity)
         self._slot = threading.Lock()
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self.approvals = Approvals(home.path)
@@ -68,7 +59,7 @@ class Engine:
         """
         account([GaussianEvent(SIGMA_TRIED, 1.0, Adjacency(self.policy.adjacency))], self._ledger.delta)
         discrete_gaussian_noise(1, SIGMA_TRIED)
-        for held in self._context.held.values():
+        for held in self._held.values():
             held.features.max(initial=0.0)
 
     def close(self) -> None:
@@ -113,47 +104,36 @@ class Engine:
 
         Raises InputError (malformed), PolicyError, BudgetExceeded; nothing was spent then.
         """
-        task = self.check(message, requester, operation)
-        key = sha256_hex(f"{requester}\n{task.request.digest}".encode())
+        priced = self.check(message, requester, operation)
+        key = sha256_hex(f"{requester}\n{priced.request.digest}".encode())
         if (kept := self._kept.get(key)) is not None:
             return kept
         with self._slot:
             if (kept := self._kept.get(key)) is not None:
                 return kept
-            return self._answer_new(task, key, requester)
+            return self._answer_new(priced, key, requester)
 
-    def check(self, message: bytes, requester: str, expected: str | None = None) -> Task:
+    def check(self, message: bytes, requester: str, expected: str | None = None) -> Priced:
         """Parse and hold against the policy. Looks at the request and the policy only."""
         header, arrays = wire.decode(message)
-        operation = header.get("operation")
-        if not isinstance(operation, str) or operation not in OPERATIONS or expected not in (None, operation):
-            raise InputError(f"operation: must be {expected or ' or '.join(OPERATIONS)}")
-        self.policy.check_requester(requester, operation)
-        return OPERATIONS[operation](self._context, header, arrays)
+        operation = operation_named(header.get("operation"), expected)
+        self.policy.check_requester(requester, operation.name)
+        return self._releases.price(operation, header, arrays)
 
-    def _answer_new(self, task: Task, key: str, requester: str) -> bytes:
-        """Ask the ledger. From before the noise is drawn the slot is held for a whole number of deadlines.
+    def _answer_new(self, priced: Priced, key: str, requester: str) -> bytes:
+        """Release. From before the noise is drawn the slot is held for a whole number of deadlines.
 
         What comes before (parsing, accounting) takes a time that depends on the request and the ledger only.
         """
         began: float | None = None
 
-        def release() -> bytes:
+        def begun() -> None:
             nonlocal began
             began = time.monotonic()
-            return wire.encode({"operation": task.request.parameters.operation}, task.answer())
 
-        self._check_approved(task, key, requester)
+        self._check_approved(priced, key, requester)
         try:
-            stored = self._ledger.spend(
-                task.request.digest,
-                requester,
-                self.home.identity.data_version,
-                task.request.parameters.operation,
-                task.events,
-                release,
-            )
-            response = self._respond(task, requester, stored)
+            response = self._releases.release(priced, requester, begun)
         finally:
             if began is not None:
                 self._wait(began)
@@ -162,41 +142,13 @@ class Engine:
             self._kept.popitem(last=False)
         return response
 
-    def _respond(self, task: Task, requester: str, stored: StoredAnswer) -> bytes:
-        """Frame the stored answer with its receipt: the same bytes whenever it is asked for."""
-        delta = self._ledger.delta
-        total = self._ledger.total_at(self.home.identity.data_version, stored.sequence)
-        receipt = Receipt(
-            client_id=self.home.identity.client_id,
-            public_key=self._public_key,
-            requester=requester,
-            data_version=self.home.identity.data_version,
-            operation=task.request.parameters.operation,
-            request_digest=task.request.digest,
-            answer_digest=sha256_hex(stored.answer),
-            sequence=stored.sequence,
-            counter=stored.sequence,
-            chain_hash=stored.chain_hash,
-            events=tuple(_event(event) for event in task.events),
-            delta=delta,
-            epsilon=protocol.finite(total.epsilon),
-            epsilon_autodp=protocol.finite(total.epsilon_autodp),
-            epsilon_release=protocol.finite(account(task.events, delta).epsilon),
-        )
-        receipt = sign_receipt(self._key, receipt)
-        _, arrays = wire.decode(stored.answer)
-        return wire.encode(
-            {"operation": task.request.parameters.operation, "receipt": receipt.model_dump(mode="json")},
-            arrays,
-        )
-
-    def _check_approved(self, task: Task, key: str, requester: str) -> None:
+    def _check_approved(self, priced: Priced, key: str, requester: str) -> None:
         """Under manual approval, note the request down for the owner unless it was approved."""
         if self.policy.approval_of(requester) == "automatic" or self.approvals.is_approved(key):
             return
         if (reason := self.approvals.refusal(key)) is not None:
             raise RefusedByOwnerError.because(reason)
-        self.approvals.ask(key, self.describe(task, requester))
+        self.approvals.ask(key, self.describe(priced, requester))
         raise WaitingForApprovalError(key)
 
     def preview(self, message: bytes, requester: str) -> dict[str, Any]:
@@ -211,27 +163,27 @@ class Engine:
         if not self.policy.extractors:
             raise InputError("policy.yaml: no extractor is agreed; add one with  ecos client extractor add")
         fingerprint = self.policy.extractors[0]
-        dimension = self._context.held[fingerprint].features.shape[1]
+        dimension = self._held[fingerprint].features.shape[1]
         points = np.arange(clusters * dimension, dtype=np.float32).reshape(clusters, dimension) / 1e3
-        return protocol.score_request(
+        return score_request(
             points, sigma=sigma, gamma=gamma, adjacency=self.policy.adjacency, fingerprint=fingerprint
         ).encode()
 
-    def describe(self, task: Task, requester: str) -> dict[str, Any]:
+    def describe(self, priced: Priced, requester: str) -> dict[str, Any]:
         """What a request asks and what it would cost, for the owner. Looks at no data."""
         version = self.home.identity.data_version
         before = self._ledger.statement(None, version)
         try:
-            after = self._ledger.check(requester, version, task.events).epsilon
+            after = self._ledger.check(requester, version, priced.events).epsilon
             outcome = "answered"
         except BudgetExceeded as error:
             after, outcome = error.asked, "refused, over budget"
-        shapes = {name: list(array.shape) for name, array in task.request.arrays.items()}
+        shapes = {name: list(array.shape) for name, array in priced.request.arrays.items()}
         return {
             "requester": requester,
-            **task.request.parameters.model_dump(mode="json", exclude={"participants"}),
+            **priced.request.parameters.model_dump(mode="json", exclude={"participants"}),
             "shapes": shapes,
-            "epsilon_release": protocol.finite(account(task.events, self._ledger.delta).epsilon),
+            "epsilon_release": protocol.finite(account(priced.events, self._ledger.delta).epsilon),
             "epsilon_before": protocol.finite(before.epsilon_spent),
             "epsilon_after": protocol.finite(after),
             "epsilon_limit": before.epsilon_limit,
@@ -249,13 +201,3 @@ class Engine:
         if steps > 1:
             log.warning("an answer took longer than answer_after_seconds (%g); raise it in policy.yaml", step)
         time.sleep(max(0.0, began + steps * step - time.monotonic()))
-
-
-def _event(event: GaussianEvent) -> Event:
-    return Event(
-        sigma=event.sigma,
-        sensitivity=event.sensitivity,
-        adjacency=event.adjacency.value,
-        gamma=event.gamma,
-        count=event.count,
-    )

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecos_core.client.connection import Connection
-from ecos_core.client.operations.histogram import whole_votes
+from ecos_core.client.contributions import whole_votes
 from ecos_core.client.protocol import Integers, Participant, Receipt
 from ecos_core.errors import EcosError, InputError, RemoteError
 from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency

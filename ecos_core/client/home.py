@@ -29,12 +29,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
 from ecos_core.client.keys import client_id, create_key, load_key, public_hex, write_secret
+from ecos_core.client.owners import labels_of, units_of
 from ecos_core.client.policy import Policy, read_policy, write_policy
 from ecos_core.client.protocol import Frozen
 from ecos_core.client.records import (
     PrivateFeatures,
     PrivateRecord,
     build_features,
+    is_complete,
+    is_current,
     load_features,
     read_records,
     scan_images,
@@ -44,6 +47,7 @@ from ecos_core.client.records import (
 from ecos_core.client.security_log import SecurityLog
 from ecos_core.client.tokens import TokenStore
 from ecos_core.errors import InputError
+from ecos_core.names import tidy
 from ecos_core.privacy.budget import Limits
 from ecos_core.privacy.ledger import Ledger
 from ecos_core.progress import ProgressSink, silent
@@ -143,21 +147,28 @@ def init_home(
     """Make a client for the images in a folder, and its features for every agreed extractor
     (features.Extractor).
 
-    Interrupted, the same call goes on where it was. Raises InputError when there is a client for other
-    images.
+    Interrupted, the same call goes on where it was. A client that is there keeps its rules (``policy.yaml``), whatever
+    ``policy`` is. Raises InputError when it is for other images or units, and for adjacency ``unit`` without units.
     """
     if (path / "home.json").exists():
         home = open_home(path)
         if home.identity.images != str(images.absolute()):
             raise InputError(f"{path}: there is a client for other images here; choose another --home")
+        if units is not None and {(record.unit, record.sha256) for record in scan_images(images, units)} != {
+            (record.unit, record.sha256) for record in home.records()
+        }:
+            raise InputError(
+                f"{path}: there is a client with other units, or other images now; choose another --home"
+            )
     else:
+        _check_units(policy, units is not None)
         records = scan_images(images, units, progress)
         policy = policy.model_copy(update={"extractors": [extractor.fingerprint for extractor in extractors]})
         home = _make_home(path, policy, records, str(images.absolute()))
     for extractor in extractors:
         add_extractor(home, extractor, progress)
     home = open_home(path)
-    check_minimum(home)
+    check_ready(home)
     return home
 
 
@@ -167,22 +178,27 @@ def init_home_from_features(
     *,
     features: npt.NDArray[np.floating],
     fingerprint: str,
-    labels: Sequence[str | None] | None = None,
-    units: Sequence[str] | None = None,
+    labels: Sequence[str | None] | Path | None = None,
+    units: Sequence[str] | Path | None = None,
 ) -> Home:
     """Make a client from features float [n, d] computed elsewhere (a table, a text encoder, the owner's
     pipeline).
 
-    ``fingerprint`` names the extractor both sides agreed on. Raises InputError for features that are not
-    finite.
+    ``fingerprint`` names the extractor both sides agreed on; every row is a record. ``labels`` and ``units``: one entry
+    a row, or a CSV of ``row,label`` and ``row,unit``, rows counted from 0 (``owners``). Raises InputError for features
+    that are not finite, a table with a gap, and adjacency ``unit`` without units.
     """
     if features.ndim != 2 or not np.isfinite(features).all():
         raise InputError("features: a table [n, d] of finite numbers is needed")
+    _check_units(policy, units is not None)
+    names = [str(row) for row in range(len(features))]
+    labels = labels_of(names, labels, "row") if isinstance(labels, Path) else labels
+    units = units_of(names, units, "row") if isinstance(units, Path) else units
     if any(given is not None and len(given) != len(features) for given in (labels, units)):
         raise InputError("features: labels and units need one entry a row")
     records = [
         PrivateRecord(
-            f"row {row}", str(row), labels[row] if labels else None, units[row] if units else str(row)
+            f"row {row}", str(row), labels[row] if labels else None, tidy(units[row]) if units else str(row)
         )
         for row in range(len(features))
     ]
@@ -205,14 +221,16 @@ def add_extractor(home: Home, extractor: Any, progress: ProgressSink = silent) -
 
 
 def complete_features(home: Home, progress: ProgressSink = silent) -> None:
-    """Finish the caches of all agreed extractors. Raises InputError when one is not known here."""
-    from ecos_core.client.records import is_complete
-
+    """Finish the caches of all agreed extractors, and bring them up to date where the images are there. Raises
+    InputError when an extractor is not known here."""
     for fingerprint in home.policy.extractors:
-        if is_complete(home.cache(fingerprint)):
+        finished = is_complete(home.cache(fingerprint))
+        if finished and (home.identity.images is None or is_current(home.cache(fingerprint))):
             continue
         kept = home.path / "extractors" / fingerprint
         if not (kept / "extractor.json").exists():
+            if finished:
+                continue
             raise InputError(
                 f"policy.yaml: extractor '{fingerprint}' is not in this home; "
                 "add it with  ecos client extractor add"
@@ -222,12 +240,24 @@ def complete_features(home: Home, progress: ProgressSink = silent) -> None:
         add_extractor(home, load_saved(str(kept)), progress)
 
 
-def check_minimum(home: Home) -> None:
-    """Raises InputError, for the owner's eyes only, when fewer images are usable than the policy asks."""
+def check_ready(home: Home) -> None:
+    """Raises InputError, for the owner's eyes only, when fewer images are usable than the policy asks, or units are to
+    be protected and there are none.
+    """
+    _check_units(home.policy, any(record.unit != record.sha256 for record in home.records()))
     for fingerprint in home.policy.extractors:
         held = len(home.features(fingerprint).features)
         if held < home.policy.minimum_records:
             raise InputError(_too_few(home.path, held, home.policy))
+
+
+def _check_units(policy: Policy, given: bool) -> None:
+    if policy.adjacency == "unit" and not given:
+        raise InputError(
+            "adjacency 'unit' protects all images of a person or device together: say whose each one is with "
+            "--units, a CSV of file,unit (of --features: row,unit); or protect single images with "
+            "--adjacency add-remove"
+        )
 
 
 def _too_few(path: Path, held: int, policy: Policy) -> str:
@@ -245,6 +275,8 @@ def _make_home(
     ready: Mapping[str, npt.NDArray[np.float32]] | None = None,
 ) -> Home:
     """Build the folder aside, with features that are ``ready``, then rename it: a whole client or none."""
+    if (path / "home.json").exists():
+        raise InputError(f"{path}: there is a client here; choose another --home")
     if path.exists() and any(path.iterdir()):
         raise InputError(f"{path}: the folder is not empty and holds no client; choose another --home")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ adds it, the other subtracts. A repeat has the same digest, so the same masks an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +49,19 @@ def check_participants(participants: Sequence[Participant], own: Participant, pe
             )
         if not is_signed(found.public_key, _SIGNED + found.exchange_key.encode(), found.signature):
             raise InputError(f"participant {found.public_key[:16]}: its exchange key is not signed by it")
+
+
+def trusted_sigma(share: float, participants: int, dishonest: int) -> float:
+    """The noise that is surely in a sum of ``participants`` shares: sigma, when at most ``dishonest`` of all the peers
+    on the owner's list add none, or tell it.
+
+    **Proof.** The asker chooses the set S. All in it are on the list, or this client; whatever S is, at most
+    ``dishonest`` of it are not to be trusted, and this client is, so at least max(1, |S| - dishonest) add independent
+    noise of sigma ``share`` that the asker does not know. What the others do is independent of it: post-processing of a
+    sum with that noise alone, which is as good as one discrete Gaussian of sigma share x sqrt(their number): for
+    shares of 2 and more and up to 1000 clients to within 1e-12 (Kairouz, Liu, Steinke, ICML 2021).
+    """
+    return share * math.sqrt(max(1, participants - dishonest))
 
 
 def mask(key: Ed25519PrivateKey, participants: Sequence[Participant], digest: str, count: int) -> Words:

@@ -7,18 +7,19 @@ under add/remove adjacency even the number of records is private.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ecos_core.client.operations import OPERATIONS
 from ecos_core.client.protocol import Adjacency, Fingerprint, parse
 from ecos_core.errors import InputError, PolicyError
 from ecos_core.storage import Location
 
-Operation = Literal["score", "label", "label-histogram", "evaluate", "aggregate"]
 RETIRED = ("moments",)
 Approval = Literal["automatic", "manual"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -36,10 +37,12 @@ class Policy(BaseModel):
     epsilon_per_requester: Positive | None = None
     refresh_days: Positive | None = None
     requesters: Literal["all"] | list[Name] = "all"
-    operations: list[Operation] = ["score"]
+    operations: list[str] = ["score"]
     extractors: list[Fingerprint] = []
     adjacency: Adjacency = "add-remove"
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     smallest_sigma: Positive = 1.0
+    largest_sigma: Positive = 10_000.0
     stated_records: Annotated[int, Field(gt=0)] | None = None
     minimum_records: Annotated[int, Field(ge=1)] = 100
     clusters_per_record: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -49,7 +52,7 @@ class Policy(BaseModel):
     failed_logins_per_minute: Annotated[int, Field(ge=1)] = 30
     approval: Approval | list[Name] = "automatic"
     peers: list[Key] = []
-    honest_peers: Annotated[float, Field(gt=0, le=1)] = 0.5
+    honest_peers: Annotated[int, Field(ge=0, le=1000)] = 0
     answer_after_seconds: Annotated[float, Field(ge=0, le=600)] = 0.5
     largest_request_mb: Positive = 32.0
     largest_model_mb: Positive = 16.0
@@ -60,6 +63,37 @@ class Policy(BaseModel):
     def _retired(cls, names: object) -> object:
         """A file of before may list an operation that is no longer offered."""
         return [name for name in names if name not in RETIRED] if isinstance(names, list | tuple) else names
+
+    @field_validator("operations")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        unknown = [name for name in names if name not in OPERATIONS]
+        if unknown:
+            raise ValueError(f"unknown: {', '.join(unknown)}; there are {', '.join(OPERATIONS)}")
+        return names
+
+    @model_validator(mode="before")
+    @classmethod
+    def _honest_by_number(cls, rules: Any) -> Any:
+        """A file of before gives a share of all clients of a sum, itself included; the number that is never more."""
+        if not isinstance(rules, dict) or not isinstance(share := rules.get("honest_peers"), float):
+            return rules
+        peers = rules.get("peers") or []
+        number = int(share) if share >= 1 else max(0, math.floor(share * (len(peers) + 1)) - 1)
+        return {**rules, "honest_peers": number}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.honest_peers > max(1, len(self.peers)):
+            raise ValueError(f"honest_peers is {self.honest_peers}, and peers lists {len(self.peers)}")
+        if self.smallest_sigma > self.largest_sigma:
+            raise ValueError("smallest_sigma is larger than largest_sigma")
+        return self
+
+    @property
+    def dishonest_peers(self) -> int:
+        """How many of all the peers listed may add no noise to a sum, or tell it."""
+        return max(0, len(self.peers) - self.honest_peers)
 
     @property
     def most_clusters(self) -> int:
@@ -93,12 +127,20 @@ class Policy(BaseModel):
                 "index the lake with an agreed one, or have the owner add yours"
             )
 
-    def check_mechanism(self, sigma: float, adjacency: str) -> None:
-        """Raises PolicyError for another adjacency than the ledger's or for too little noise."""
+    def check_mechanism(self, sigma: float, adjacency: str, gamma: float) -> None:
+        """Raises PolicyError for another adjacency or gamma than the policy's, too little noise or too much.
+
+        One fixed gamma: an asker who chose it after looking at answers could exceed the limit.
+        """
+        if gamma != self.gamma:
+            every = "all records take part in every answer" if self.gamma == 1 else "that is fixed"
+            raise PolicyError(f"gamma {gamma:g}: this client's is {self.gamma:g}, {every}")
         if adjacency != self.adjacency:
             raise PolicyError(f"adjacency '{adjacency}': this client accounts for '{self.adjacency}' only")
         if sigma < self.smallest_sigma:
             raise PolicyError(f"sigma {sigma:g} is below the policy's smallest, {self.smallest_sigma:g}")
+        if sigma > self.largest_sigma:
+            raise PolicyError(f"sigma {sigma:g} is above the policy's largest, {self.largest_sigma:g}")
 
     def check_clusters(self, clusters: int) -> None:
         """Raises PolicyError when there are too many centroids for the data that the owner says is held."""
@@ -142,16 +184,21 @@ operations: {operations}
 extractors: {extractors}
 # manual: every new request waits for `ecos client approve`; a list of names: those requesters' do.
 approval: {approval}
-# For aggregate: the public keys of the other clients you sum with, and the share of all clients in a sum
-# that you trust to add their noise. The smaller the share, the more a sum costs you.
+# For aggregate: the public keys of the other clients you sum with, and how many of them, whichever they are, you
+# trust to add their noise and to keep it to themselves. A sum over some of them may hold all that you do not trust: the
+# smaller the number, the more a sum costs you.
 peers: {peers}
-honest_peers: {honest_peers:g}
+honest_peers: {honest_peers}
 
 # --- What one request may look like ---
 # What is protected: add-remove or replace (one image), unit (all images of one person or device).
 adjacency: {adjacency}
-# The least noise of one answer, in images.
+# The share of the images that an answer is drawn from, fresh for each: 1, or one fixed number that all requests
+# must give.
+gamma: {gamma:g}
+# The least and the most noise of one answer, in images.
 smallest_sigma: {smallest_sigma:g}
+largest_sigma: {largest_sigma:g}
 # The order of magnitude of images held, as you choose to state it to requesters; null: not stated.
 stated_records: {stated_records}
 # With fewer usable images than this the service does not start.
@@ -170,7 +217,7 @@ largest_request_mb: {largest_request_mb:g}
 # --- How it is answered ---
 # Every new answer leaves this many seconds after it was begun, so that its time tells nothing.
 answer_after_seconds: {answer_after_seconds:g}
-# For evaluate: the largest model, and how long it may compute.
+# For evaluate: the largest model, and how long one of that many multiplications may take for stated_records.
 largest_model_mb: {largest_model_mb:g}
 model_seconds: {model_seconds}
 """

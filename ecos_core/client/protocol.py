@@ -24,7 +24,7 @@ Adjacency = Literal["add-remove", "replace", "unit"]
 Fingerprint = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:@+-]+$")]
 Sigma = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Gamma = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-MAGNITUDE_LIMIT = 1e6  # of a centroid's coordinate: features are of the order of 1
+POINT_MAGNITUDES = (1e-6, 1e6)  # of the largest coordinate: features are of the order of 1
 
 ClassName = Annotated[str, Field(min_length=1, max_length=200)]
 Classes = Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=10_000)]
@@ -62,60 +62,12 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-class ScoreParameters(Frozen):
-    """The header of a score request: everything but the centroids."""
+class Parameters(Frozen):
+    """The header of a request; every operation adds its own fields (``client.operations``)."""
 
-    operation: Literal["score"] = "score"
-    sigma: Sigma
-    adjacency: Adjacency = "add-remove"
-    gamma: Gamma = 1.0
-    fingerprint: Fingerprint
-
-
-class HistogramParameters(Frozen):
-    """The header of a request for class labels by cluster: int64 [R, C] counts of (nearest centroid,
-    label).
-    """
-
-    operation: Literal["label-histogram"] = "label-histogram"
-    sigma: Sigma
-    adjacency: Adjacency = "add-remove"
-    gamma: Gamma = 1.0
-    fingerprint: Fingerprint
-    classes: Classes
-
-
-class LabelParameters(Frozen):
-    """The header of a request for labels of public points by private k nearest neighbours.
-
-    (Zhu et al., CVPR 2020, algorithm 1.) ``neighbours``: K; ``threshold``: a point is labelled when its
-    largest vote plus noise of ``screening_sigma`` exceeds it; ``argmax_sigma``: noise of the votes.
-    """
-
-    operation: Literal["label"] = "label"
-    neighbours: Annotated[int, Field(ge=1, le=10_000)]
-    threshold: Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-    screening_sigma: Sigma
-    argmax_sigma: Sigma
-    adjacency: Adjacency = "add-remove"
-    gamma: Gamma = 1.0
-    fingerprint: Fingerprint
-    classes: Classes
-
-
-class EvaluateParameters(Frozen):
-    """The header of a request to count how many private records a model gets right.
-
-    ``model_format``: ``safetensors`` (``weight`` [C, d], ``bias`` [C]) or ``onnx`` (features [1, d] to scores
-    [1, C]). ``classes``: what the model's outputs stand for.
-    """
-
-    operation: Literal["evaluate"] = "evaluate"
-    sigma: Sigma
+    operation: str
     adjacency: Adjacency = "add-remove"
     fingerprint: Fingerprint
-    model_format: Literal["safetensors", "onnx"]
-    classes: Classes
 
 
 class Participant(Frozen):
@@ -126,25 +78,6 @@ class Participant(Frozen):
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     exchange_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
-
-
-class AggregateParameters(Frozen):
-    """The header of a score request whose answer is masked, so that only the sum over ``participants`` is
-    seen.
-
-    ``sigma`` is the noise of the sum; every client adds its share, sigma / sqrt(number of participants).
-    """
-
-    operation: Literal["aggregate"] = "aggregate"
-    sigma: Sigma
-    adjacency: Adjacency = "add-remove"
-    fingerprint: Fingerprint
-    participants: Annotated[tuple[Participant, ...], Field(min_length=2, max_length=1000)]
-
-
-Parameters = (
-    ScoreParameters | HistogramParameters | LabelParameters | EvaluateParameters | AggregateParameters
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,46 +96,32 @@ class Request:
         return wire.encode(self.parameters.model_dump(), self.arrays)
 
 
-def score_request(
-    centroids: npt.ArrayLike,
-    *,
-    sigma: float,
-    fingerprint: str,
-    adjacency: str = "add-remove",
-    gamma: float = 1.0,
-) -> Request:
-    """Ask for the coverage scores of ``centroids`` [R, d], finite, all different.
-
-    ``sigma``: standard deviation of the discrete Gaussian, in records; ``gamma``: each record counts with
-    this probability (1: all of them); ``fingerprint``: of the extractor that made the features the centroids
-    live in.
-    Raises InputError for whatever the client would refuse by its shape alone.
-    """
-    header = {
-        "sigma": float(sigma),
-        "adjacency": str(adjacency),
-        "gamma": float(gamma),
-        "fingerprint": fingerprint,
-    }
-    points = canonical_points(centroids)
-    return Request(parse(ScoreParameters, header, "score request"), {"centroids": points})
-
-
 def canonical_points(values: npt.ArrayLike, what: str = "centroids") -> Floats:
-    """float32 [R, d] with no -0. Raises InputError when they are no set of R >= 1 different finite points."""
+    """float32 [R, d] with no -0. Raises InputError when they are no set of R >= 1 different points of a size that
+    features have: whatever is computed from them can then neither overflow nor underflow nor become NaN.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         points = np.array(values, dtype=np.float32, order="C")
     if points.ndim != 2 or 0 in points.shape:
         raise InputError(f"{what}: a table of at least one row and one column is needed")
-    if not np.isfinite(points).all():
-        raise InputError(f"{what}: every number must be finite; fit the clusters on clean features")
-    if float(np.abs(points).max()) > MAGNITUDE_LIMIT:
-        raise InputError(f"{what}: numbers beyond {MAGNITUDE_LIMIT:g} are no features; normalise them")
-    points += 0.0  # -0 becomes 0, so that equal points are equal bytes
+    check_magnitude(points, what, *POINT_MAGNITUDES)
+    points[np.abs(points) < np.finfo(np.float32).tiny] = 0.0  # also -0: equal points are equal bytes
     if len(np.unique(points, axis=0)) != len(points):
         raise InputError(f"{what}: two of them are equal; send each point once")
     points.setflags(write=False)
     return points
+
+
+def check_magnitude(values: npt.NDArray[np.floating], what: str, least: float, most: float) -> None:
+    """The one door for a stranger's numbers. Raises InputError unless all are finite and the largest of them is 0 or
+    between ``least`` and ``most`` in size."""
+    if not np.isfinite(values).all():
+        raise InputError(f"{what}: every number must be finite")
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest > most or 0.0 < largest < least:
+        raise InputError(
+            f"{what}: the largest number, {largest:.3g}, must be 0 or between {least:g} and {most:g}; normalise them"
+        )
 
 
 class Event(Frozen):

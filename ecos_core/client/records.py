@@ -1,12 +1,16 @@
 """The private images: what lies in the owner's folder, and the features of each, cached in the client's home.
 
+A record is a distinct content; where units are given, a distinct content of a unit: equal files of one unit are one
+record, of two units two. Its label is what its own files say, and none where they disagree: so one file less takes a
+record away, or a label from it, or gives it one, and touches no other record. Its feature is extracted from its content
+alone, one at a time: a product over a batch has other low bits for the same image among other images.
+
 Everything here is private and stays on the client: file names, labels, counts and features. Names of files
 that hold them begin with ``private_``.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections import Counter
@@ -18,13 +22,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ecos_core.errors import EcosError, InputError
+from ecos_core.client.owners import units_of
+from ecos_core.errors import InputError
+from ecos_core.names import class_name
 from ecos_core.progress import Progress, ProgressSink, silent
 from ecos_core.storage import Location, sha256_hex
 
-BATCH = 32
 PART = 512  # images whose features are lost at most when the work is interrupted
 IMAGE_BYTES_LIMIT = 256 * 2**20
+CACHE_VERSION = 2  # 1: features were extracted in batches
 
 
 class FeatureSource(Protocol):
@@ -39,7 +45,8 @@ class FeatureSource(Protocol):
 
 @dataclass(frozen=True)
 class PrivateRecord:
-    """One image of the owner's: where it is, what it was when the home was made, its class and its unit."""
+    """One content of the owner's: the first file that holds it, what it was when the home was made, its class (None:
+    none, or its files disagree) and its unit (its content's digest where no units were given)."""
 
     file: str
     sha256: str
@@ -68,22 +75,33 @@ def scan_images(
     file's folder.
 
     A CSV instead of a folder: each of its rows is a sample, named ``NAME.csv#1`` and so on. ``units``: a CSV of
-    ``file,unit`` that says whose image each one is (default: each is its own). Equal files are kept once, as one
-    record. Raises InputError when there is nothing, or the table misses a file.
+    ``file,unit`` that says whose image each one is (default: each content is its own). Raises InputError when there is
+    nothing, or the table has a gap (``owners``).
     """
-    found = list(_rows(folder) if is_table(folder) else _files(folder))
+    found = []
+    for scanned in _rows(folder) if is_table(folder) else _files(folder):
+        found.append(scanned)
+        progress(Progress("read private images", len(found), None, "images"))
     if not found:
         raise InputError(f"{folder}: no files in it; give a folder of images, or a CSV of rows")
-    owners = None if units is None else read_units(units)
-    records: dict[str, PrivateRecord] = {}
-    for number, (name, label, digest) in enumerate(found, start=1):
-        if owners is not None and name not in owners:
-            raise InputError(
-                f"{units}: says nothing about a file of the images folder; every file needs its unit"
-            )
-        records.setdefault(digest, PrivateRecord(name, digest, label, owners[name] if owners else digest))
-        progress(Progress("read private images", number, len(found), "images"))
-    return list(records.values())
+    names = [name for name, _, _ in found]
+    owners = None if units is None else units_of(names, units, "file")
+    first: dict[tuple[str, str], str] = {}
+    labels: dict[tuple[str, str], set[str | None]] = {}
+    for number, (name, label, digest) in enumerate(found):
+        key = (owners[number] if owners else digest, digest)
+        first.setdefault(key, name)
+        labels.setdefault(key, set()).add(label)
+    return [
+        PrivateRecord(name, digest, _agreed(labels[unit, digest]), unit)
+        for (unit, digest), name in first.items()
+    ]
+
+
+def _agreed(labels: set[str | None]) -> str | None:
+    """The one label that a content's files say; None where they say none, or several."""
+    said = labels - {None}
+    return said.pop() if len(said) == 1 else None
 
 
 def is_table(images: Path) -> bool:
@@ -98,7 +116,7 @@ def _files(folder: Path) -> Iterator[tuple[str, str | None, str]]:
     for path in sorted(
         path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
     ):
-        label = path.parent.name if path.parent != folder else None
+        label = class_name(path.parent.name) if path.parent != folder else None
         yield path.relative_to(folder).as_posix(), label, _file_digest(path)
 
 
@@ -107,19 +125,7 @@ def _rows(table: Path) -> Iterator[tuple[str, str | None, str]]:
     from ecos_core.lake.sources.rows import read_rows
 
     for row in read_rows(Location.of(table)):
-        yield f"{table.name}#{row.number}", row.facts.get("label"), sha256_hex(row.data)
-
-
-def read_units(path: Path) -> dict[str, str]:
-    """The unit of each file, from a CSV with the columns ``file`` and ``unit``."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a CSV in UTF-8") from error
-    if not rows or not {"file", "unit"} <= set(rows[0]):
-        raise InputError(f"{path}: a CSV with the columns 'file' and 'unit' is needed")
-    return {row["file"]: row["unit"] for row in rows}
+        yield f"{table.name}#{row.number}", class_name(row.facts.get("label")), sha256_hex(row.data)
 
 
 def write_records(path: Path, records: Sequence[PrivateRecord]) -> None:
@@ -140,11 +146,30 @@ def build_features(
 ) -> None:
     """Extract what is missing of ``cache`` (one folder a fingerprint). Safe to interrupt and to run again.
 
-    An image that cannot be read, or is not the one recorded, is set aside and counted.
+    An image that cannot be read, or is not the one recorded, is set aside and counted. A finished cache of an earlier
+    version is made anew beside it, once, when all its images are there; when not, it stays.
     """
+    aside = cache.with_name(f"{cache.name}.new")
+    if is_complete(cache) and not is_current(cache) and all(_exists(images, record) for record in records):
+        _build(aside, images, records, source, progress)
+        shutil.rmtree(cache)
+    if not is_complete(cache) and is_complete(aside):
+        shutil.rmtree(cache, ignore_errors=True)
+        aside.rename(cache)
+    if not is_complete(cache):
+        _build(cache, images, records, source, progress)
+
+
+def _build(
+    cache: Path,
+    images: Path,
+    records: Sequence[PrivateRecord],
+    source: FeatureSource,
+    progress: ProgressSink,
+) -> None:
     if is_complete(cache):
         return
-    parts = cache / "parts"
+    parts = cache / f"parts-{CACHE_VERSION}"
     parts.mkdir(parents=True, exist_ok=True)
     failures = 0
     read = _reader(images)
@@ -163,6 +188,16 @@ def build_features(
 
 def is_complete(cache: Path) -> bool:
     return (cache / "private_features.npy").exists()
+
+
+def is_current(cache: Path) -> bool:
+    """Whether each of a finished cache's features was made from its image alone."""
+    mark = cache / "private_cache.json"
+    return mark.exists() and json.loads(mark.read_text())["version"] >= CACHE_VERSION
+
+
+def _exists(images: Path, record: PrivateRecord) -> bool:
+    return images.is_file() if is_table(images) else (images / record.file).is_file()
 
 
 def load_features(cache: Path, records: Sequence[PrivateRecord]) -> PrivateFeatures:
@@ -192,22 +227,15 @@ def _write_part(
     part: Path, read: Reader, records: Sequence[PrivateRecord], rows: range, source: FeatureSource
 ) -> None:
     features, kept, failed, reasons = [], [], [], []
-    for start in range(rows.start, rows.stop, BATCH):
-        batch: list[tuple[int, bytes]] = []
-        for row in range(start, min(start + BATCH, rows.stop)):
-            content, reason = read(records[row])
-            if content is None:
-                failed.append(row)
-                reasons.append(reason)
-            else:
-                batch.append((row, content))
-        for row, feature in _extract(batch, source):
-            if isinstance(feature, str):
-                failed.append(row)
-                reasons.append(feature)
-            else:
-                kept.append(row)
-                features.append(feature)
+    for row in rows:
+        content, reason = read(records[row])
+        feature = reason if content is None else _extract(content, source)
+        if isinstance(feature, str):
+            failed.append(row)
+            reasons.append(feature)
+        else:
+            kept.append(row)
+            features.append(feature)
     table = np.stack(features) if features else np.empty((0, source.dimension), np.float32)
     temporary = part.with_name(".tmp-part.npz")
     np.savez(
@@ -248,23 +276,13 @@ def _read(path: Path, digest: str) -> tuple[bytes | None, str]:
     return (content, "") if sha256_hex(content) == digest else (None, "changed since the home was made")
 
 
-def _extract(
-    batch: Sequence[tuple[int, bytes]], source: FeatureSource
-) -> list[tuple[int, npt.NDArray[np.float32] | str]]:
-    """Features of a batch; when one image spoils it, image by image."""
-    if not batch:
-        return []
+def _extract(content: bytes, source: FeatureSource) -> npt.NDArray[np.float32] | str:
+    """The feature of one content, a function of it alone; or why it has none."""
     try:
-        table = source.extract([content for _, content in batch])
-    except (EcosError, OSError, ValueError):
-        if len(batch) == 1:
-            return [(batch[0][0], "not a readable image")]
-        return [result for item in batch for result in _extract([item], source)]
-    found: list[tuple[int, npt.NDArray[np.float32] | str]] = []
-    for (row, _), feature in zip(batch, table, strict=True):
-        finite = bool(np.isfinite(feature).all())
-        found.append((row, feature.astype(np.float32) if finite else "its features are not finite"))
-    return found
+        (feature,) = source.extract([content])
+    except Exception:  # whatever one image does to a decoder, it is set aside alone
+        return "not a readable image"
+    return feature.astype(np.float32) if np.isfinite(feature).all() else "its features are not finite"
 
 
 def _join_parts(cache: Path, parts: Sequence[Path], dimension: int) -> None:
@@ -283,6 +301,7 @@ def _write_cache(
     cache: Path, features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], reasons: dict[str, int]
 ) -> None:
     (cache / "private_set_aside.json").write_text(json.dumps(reasons))
+    (cache / "private_cache.json").write_text(json.dumps({"version": CACHE_VERSION}))
     np.save(cache / "private_rows.npy", rows)
     temporary = cache / ".tmp-features.npy"
     np.save(temporary, np.ascontiguousarray(features, np.float32))

@@ -20,6 +20,7 @@ from ecos_core import __version__
 from ecos_core.client.engine import Engine
 from ecos_core.client.faults import STATUS, ErrorBody, SlowError, TooLargeError, describe
 from ecos_core.client.gate import Caller, Gate
+from ecos_core.client.operations import OPERATIONS
 from ecos_core.client.protocol import PROTOCOL_VERSION, ClientInfo, Frozen
 from ecos_core.client.wire import MEDIA_TYPE
 from ecos_core.errors import EcosError, InputError
@@ -29,13 +30,6 @@ BODY_SECONDS = 60.0  # for the whole body, however slowly it drips
 CONCURRENT_BODIES = 2  # of one requester: bounds the memory, and what a slow one can hold up
 CONCURRENT_ANSWERS = 8
 
-SUMMARIES = {
-    "score": "Noised centroid coverage scores.",
-    "label": "Labels of public points by private k nearest neighbours.",
-    "label-histogram": "Noised counts of labels by cluster.",
-    "evaluate": "Noised counts of private records that a model gets right and wrong.",
-    "aggregate": "Masked scores, of which only the sum over several clients can be read.",
-}
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": meaning}
     for status, meaning in (
@@ -120,8 +114,8 @@ def create_app(engine: Engine, *, gate: Gate | None = None, certificates: bool =
                     response = await run_in_threadpool(gate.answer, message, caller, name)
             return Response(response, media_type=MEDIA_TYPE)
 
-    for name, summary in SUMMARIES.items():
-        operation(f"/v1/{name}", name, summary)
+    for name, offered in OPERATIONS.items():
+        operation(f"/v1/{name}", name, offered.summary)
     return app
 
 

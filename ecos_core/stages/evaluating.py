@@ -16,6 +16,7 @@ from ecos_core.errors import InputError
 from ecos_core.stages.account import Account
 from ecos_core.stages.scoring import connect, planned
 from ecos_core.storage import Location
+from ecos_core.training.linear_probe import LinearProbe
 from ecos_core.training.train import METRICS_NAME
 
 
@@ -45,17 +46,18 @@ def evaluate_at_client(
 
     Only a model of features can be sent: a linear probe. Raises InputError for another, and as the client answers.
     """
+    from safetensors.numpy import save
+
     seed, fingerprint = _described(model)
     plan = planned(privacy)
-    content = (Location.of(model) / f"model-seed{seed}.onnx").read_bytes()
+    probe = _probe((Location.of(model) / f"model-seed{seed}.safetensors").read_bytes())
     with connect(client, lake) as connection:
         limit = connection.agreed(privacy.delta).epsilon_limit
         release = connection.evaluate(
-            content,
-            _classes(content),
+            save(probe.to_layer()),
+            probe.classes,
             sigma=plan.sigma,
             fingerprint=fingerprint,
-            model_format="onnx",
             adjacency=str(privacy.adjacency),
         )
     return _evaluation(release, plan.sigma, privacy, limit)
@@ -78,11 +80,12 @@ def _described(model: str) -> tuple[int, str]:
     return int(metrics["seeds"][0]["seed"]), str(metrics["extractor"])
 
 
-def _classes(content: bytes) -> list[str]:
-    import onnx
+def _probe(content: bytes) -> LinearProbe:
+    """The probe in a training's safetensors file, with the classes that its header names."""
+    from safetensors.numpy import load
 
-    stored = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
-    return [str(name) for name in json.loads(stored["classes"])]
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return LinearProbe.from_arrays(load(content), json.loads(header["__metadata__"]["classes"]))
 
 
 def _evaluation(release: Release, sigma: float, privacy: PrivacyConfig, limit: float) -> ClientEvaluation:

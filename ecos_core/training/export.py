@@ -1,6 +1,4 @@
-"""Trained models as ONNX, so that others (the client's ``evaluate`` among them) run them without torch or
-scikit-learn.
-"""
+"""Trained models as ONNX, so that others run them without torch or scikit-learn."""
 
 from __future__ import annotations
 

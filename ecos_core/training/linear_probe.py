@@ -54,6 +54,13 @@ class LinearProbe:
         """Named tensors for safetensors; ``classes`` go in its metadata."""
         return {"mean": self.mean, "scale": self.scale, "weight": self.weight, "bias": self.bias}
 
+    def to_layer(self) -> dict[str, NDArray[np.float32]]:
+        """One linear layer, ``weight`` [k, d] and ``bias`` [k], with the standardisation in it: what a client
+        evaluates."""
+        weight = (self.weight.astype(np.float64) / self.scale.astype(np.float64)[:, None]).T
+        bias = self.bias - weight @ self.mean.astype(np.float64)
+        return {"weight": np.ascontiguousarray(weight, np.float32), "bias": bias.astype(np.float32)}
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], classes: Sequence[str]) -> LinearProbe:
         """The inverse of ``to_arrays``. Raises InputError when a tensor is missing or the shapes do not

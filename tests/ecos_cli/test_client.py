@@ -17,9 +17,11 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ecos_cli.main import main
 from ecos_core.client.connection import connect
+from ecos_core.client.home import open_home
 from tests.client_support import some_centroids, some_features
 
 pytestmark = pytest.mark.integration
@@ -207,3 +209,45 @@ def test_interrupted_by_kill_init_leaves_a_whole_home_or_none(tmp_path: Path) ->
         if not (where / "home.json").exists():
             ecos("init", "--home", where, *options)
         assert ecos("verify", "--home", where, "--json")["verified"]
+
+
+def test_ready_features_of_units(tmp_path: Path) -> None:
+    np.save(tmp_path / "features.npy", some_features(120))
+    (tmp_path / "units.csv").write_text("row,unit\n" + "".join(f"{row},p{row % 12}\n" for row in range(120)))
+    line = (
+        "init",
+        "--home",
+        tmp_path / "home",
+        "--features",
+        tmp_path / "features.npy",
+        "--fingerprint",
+        "f",
+    )
+    asked = (*line, "--epsilon", 2, "--adjacency", "unit")
+    assert "--units" in ecos(*asked, fails=2)
+    ecos(*asked, "--units", tmp_path / "units.csv")
+    assert len(set(open_home(tmp_path / "home").features("f").units.tolist())) == 12
+    assert "there is a client here" in ecos(*asked, "--units", tmp_path / "units.csv", fails=2)
+
+
+def test_a_second_init_says_what_is_in_force(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(2):
+        Image.new("RGB", (8, 8), (number, 2 * number, 99)).save(images / f"{number}.png")
+    line = (
+        "init",
+        "--home",
+        tmp_path / "home",
+        "--images",
+        images,
+        "--image-size",
+        32,
+        "--minimum-records",
+        1,
+    )
+    assert ecos(*line, "--epsilon", 2, "--json")["kept_rules"] == {}
+    again = ecos(*line, "--epsilon", 50, "--delta", "1e-3", "--json")
+    assert again["epsilon_limit"] == 2.0 and again["delta"] == 1e-5
+    assert again["kept_rules"] == {"epsilon": 2.0, "delta": 1e-5}
+    assert "in force, not as asked: epsilon is 2.0; a client" in ecos(*line, "--epsilon", 50)

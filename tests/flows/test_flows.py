@@ -13,7 +13,7 @@ import pytest
 
 from ecos_cli.tables import results_table
 from ecos_core.client.home import open_home
-from ecos_core.client.operations.nearest import nearest_centroids
+from ecos_core.client.kernels.nearest import nearest_centroids
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import (
     HandOffConfig,

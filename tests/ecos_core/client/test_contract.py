@@ -172,7 +172,7 @@ def test_a_label_histogram_counts_labels_by_cluster(reach: Reach, tmp_path: Path
 
 
 def test_private_neighbours_label_public_points(reach: Reach, tmp_path: Path) -> None:
-    home = labelled_home(tmp_path / "home", epsilon=100)
+    home = labelled_home(tmp_path / "home", epsilon=100, gamma=0.9)
     points = np.array([[2.5] + [0.0] * 7, [-2.5] + [0.0] * 7], np.float32)
     asked = {"neighbours": 40, "threshold": 20.0, "screening_sigma": 2.0, "argmax_sigma": 2.0, "gamma": 0.9}
     with asking(reach, home) as connection:

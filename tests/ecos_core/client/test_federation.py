@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from ecos_core.client.connection import Connection, connect
 from ecos_core.client.federation import secure_sum_scores, sum_scores
 from ecos_core.client.home import Home, open_home
 from ecos_core.client.keys import public_hex
-from ecos_core.client.operations.aggregate import noise_share
+from ecos_core.client.policy import Policy
 from ecos_core.errors import PolicyError, RemoteError
 from ecos_core.privacy.accounting import epsilon_exact
 from ecos_core.privacy.events import Adjacency, histogram_event
@@ -29,7 +29,11 @@ def peers(homes: list[Home]) -> list[Home]:
     for home, own in zip(homes, keys, strict=True):
         path = home.path / "policy.yaml"
         rules = yaml.safe_load(path.read_text())
-        path.write_text(yaml.safe_dump({**rules, "peers": [key for key in keys if key != own]}))
+        path.write_text(
+            yaml.safe_dump(
+                rules | {"peers": [key for key in keys if key != own], "honest_peers": len(keys) - 1}
+            )
+        )
     return [open_home(home.path) for home in homes]
 
 
@@ -41,7 +45,6 @@ def clients(tmp_path: Path) -> Iterator[tuple[list[Home], list[Connection]]]:
                 tmp_path / f"home{number}",
                 some_features(200 + number, seed=number),
                 operations=["score", "aggregate"],
-                honest_peers=1.0,
             )
             for number in range(CLIENTS)
         ]
@@ -52,6 +55,12 @@ def clients(tmp_path: Path) -> Iterator[tuple[list[Home], list[Connection]]]:
             url = stack.enter_context(serving(home))
             connections.append(stack.enter_context(connect(url, token_of(home), attempts=1)))
         yield homes, connections
+
+
+@contextmanager
+def connect_to(home: Home) -> Iterator[Connection]:
+    with serving(home) as url, connect(url, token_of(home), attempts=1) as connection:
+        yield connection
 
 
 def nobody() -> Connection:
@@ -153,7 +162,6 @@ def test_a_secure_sum_of_units_counts_each_unit_once(tmp_path: Path) -> None:
                 units=[str(row // 5) for row in range(200)],
                 operations=["aggregate"],
                 adjacency="unit",
-                honest_peers=1.0,
             )
             for number in range(2)
         ]
@@ -173,6 +181,41 @@ def test_a_secure_sum_of_units_counts_each_unit_once(tmp_path: Path) -> None:
 
 
 def test_only_trusted_noise_is_counted_on() -> None:
-    assert noise_share(6, 9, 1.0) == (2.0, 6.0)
-    assert noise_share(6, 9, 0.5) == (2.0, 4.0)
-    assert noise_share(6, 9, 0.01) == (2.0, 2.0)
+    assert masks.trusted_sigma(2, 9, dishonest=0) == 6.0
+    assert masks.trusted_sigma(2, 9, dishonest=5) == 4.0
+    assert masks.trusted_sigma(2, 9, dishonest=8) == masks.trusted_sigma(2, 9, dishonest=100) == 2.0
+
+
+def test_a_sum_over_the_dishonest_costs_what_the_own_noise_alone_does(tmp_path: Path) -> None:
+    """Nine peers, five of them dishonest, and an asker who sums over this client and just those five."""
+    keys = [make_home(tmp_path / f"peer{number}").key() for number in range(9)]
+    others = [masks.participant(key) for key in keys]
+    rules = {"peers": [other.public_key for other in others], "honest_peers": 4, "operations": ["aggregate"]}
+    home = make_home(tmp_path / "home", **rules)
+    chosen = [masks.participant(home.key()), *others[:5]]
+    with connect_to(home) as connection:
+        everybody = connection.masked_scores(
+            some_centroids(), [chosen[0], *others], sigma=20, fingerprint=FINGERPRINT
+        )
+        few = connection.masked_scores(some_centroids(), chosen, sigma=20, fingerprint=FINGERPRINT)
+    assert everybody.receipt.events[0].sigma == pytest.approx(20 / 10**0.5 * 5**0.5)
+    assert few.receipt.events[0].sigma == pytest.approx(20 / 6**0.5)
+
+
+@pytest.mark.parametrize(
+    ("written", "peers", "honest"),
+    [(0.5, 0, 0), (0.5, 1, 0), (0.5, 8, 3), (0.9, 9, 8), (1.0, 4, 1), (1, 0, 1), (3, 4, 3)],
+)
+def test_a_share_of_an_older_policy_becomes_a_number_that_trusts_no_more(
+    written: float, peers: int, honest: int
+) -> None:
+    keys = [f"{number:064x}" for number in range(peers)]
+    policy = Policy.model_validate({"epsilon": 1, "delta": 1e-5, "peers": keys, "honest_peers": written})
+    assert policy.honest_peers == honest
+    trusted = max(1, peers + 1 - policy.dishonest_peers)
+    assert isinstance(written, int) or trusted <= max(1, int(written * (peers + 1)))
+
+
+def test_more_honest_peers_than_peers_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="honest_peers is 3, and peers lists 2"):
+        Policy(epsilon=1, delta=1e-5, peers=["0" * 64, "1" * 64], honest_peers=3)

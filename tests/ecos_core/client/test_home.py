@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ecos_core.client import records
-from ecos_core.client.home import add_extractor, init_home, open_home
+from ecos_core.client.home import add_extractor, check_ready, init_home, open_home
 from ecos_core.client.policy import Policy, agree_on_extractor, read_policy, write_policy
 from ecos_core.errors import EcosError, InputError, IntegrityError
 from ecos_core.storage import sha256_hex
@@ -112,15 +112,130 @@ def test_an_image_that_changed_is_not_silently_used(tmp_path: Path) -> None:
 def test_units_come_from_a_table(tmp_path: Path) -> None:
     images = draw_images(tmp_path / "images", 4)
     table = tmp_path / "units.csv"
-    table.write_text("file,unit\ndog/0.png,anna\ncat/1.png,anna\ndog/2.png,ben\ncat/3.png,ben\n")
+    table.write_text(
+        "\ufefffile;unit\ndog/0.png;anna \ncat/1.png;an\u0303a\ndog/2.png; a\u00f1a\ncat/3.png;ben  b\n"
+    )
     home = init_home(tmp_path / "home", POLICY, images=images, extractors=[ColourExtractor()], units=table)
-    assert len(set(home.features("mean-colour").units.tolist())) == 2
-    table.write_text("file,unit\ndog/0.png,anna\n")
-    with pytest.raises(InputError, match="every file needs its unit"):
+    assert [record.unit for record in home.records()] == ["a\u00f1a", "ben b", "anna", "a\u00f1a"]
+    assert home.features("mean-colour").units.tolist() == [1, 2, 0, 1]
+
+
+ROWS = ["dog/0.png,anna", "cat/1.png,anna", "dog/2.png,ben", "cat/3.png,ben"]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "reason"),
+    [
+        ("file,unit", ROWS[:2], r"says nothing about 2 of 4 files \(the first is number 2 in the order"),
+        ("file,unit", [*ROWS, "dog/9.png,ben"], "row 5 names a file that is not there"),
+        ("file,unit", [*ROWS, "cat/1.png,ben"], "row 5 says another unit than row 2"),
+        ("file,unit", [*ROWS[:3], "cat/3.png,  "], "row 4 has no unit"),
+        ("file,unit", [*ROWS[:3], "cat/3.png"], "row 4 has no unit"),
+        ("file,unit", [*ROWS[:3], "cat/3.png,ben,x"], "row 4 has more cells"),
+        ("file,unit", [*ROWS, ",ben"], "row 5 names no file"),
+        ("a,b", ["1,2"], "columns 'file' and 'unit'"),
+        ("", [], "columns 'file' and 'unit'"),
+    ],
+)
+def test_a_gap_in_the_units_is_an_error_that_names_the_row(
+    tmp_path: Path, header: str, rows: list[str], reason: str
+) -> None:
+    images = draw_images(tmp_path / "images", 4)
+    table = tmp_path / "units.csv"
+    table.write_text("\n".join([header, *rows]) + "\n")
+    with pytest.raises(InputError, match=reason) as caught:
         records.scan_images(images, table)
-    table.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="columns 'file' and 'unit'"):
-        records.read_units(table)
+    assert not any(name in str(caught.value) for name in ("anna", "ben", ".png"))
+
+
+def test_one_owner_may_be_said_twice(tmp_path: Path) -> None:
+    images = draw_images(tmp_path / "images", 4)
+    table = tmp_path / "units.csv"
+    table.write_text("file,unit\n" + "\n".join([*ROWS, " cat/1.png , anna"]))
+    assert len(records.scan_images(images, table)) == 4
+
+
+def test_equal_files_are_one_record_of_each_unit(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for name in ("cat/a", "cat/b", "dog/c", "dog/d"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        (images / name).write_bytes(b"same")
+    (only,) = records.scan_images(images)
+    assert only.label is None, "its files disagree"
+    table = tmp_path / "units.csv"
+    table.write_text("file,unit\ncat/a,anna\ncat/b,ben\ndog/c,ben\ndog/d,carl\n")
+    found = {record.unit: record.label for record in records.scan_images(images, table)}
+    assert found == {"anna": "cat", "ben": None, "carl": "dog"}
+
+
+def test_units_need_a_table(tmp_path: Path) -> None:
+    images = draw_images(tmp_path / "images", 4)
+    by_unit = POLICY.model_copy(update={"adjacency": "unit"})
+    with pytest.raises(InputError, match="whose each one is with --units"):
+        init_home(tmp_path / "home", by_unit, images=images, extractors=[ColourExtractor()])
+    with pytest.raises(InputError, match="whose each one is with --units"):
+        make_home(tmp_path / "ready", adjacency="unit")
+    home = init_home(tmp_path / "home", POLICY, images=images, extractors=[ColourExtractor()])
+    path = home.path / "policy.yaml"
+    path.write_text(path.read_text().replace("adjacency: add-remove", "adjacency: unit"))
+    with pytest.raises(InputError, match="whose each one is with --units"):
+        check_ready(open_home(home.path))
+
+
+def test_ready_features_have_units_and_labels_by_row(tmp_path: Path) -> None:
+    units, labels = tmp_path / "units.csv", tmp_path / "labels.csv"
+    units.write_text("row,unit\n" + "".join(f"{row},p{row % 40}\n" for row in range(120)))
+    labels.write_text("row,label\n" + "".join(f"{row},{'cat' if row % 2 else 'NA'}\n" for row in range(60)))
+    home = make_home(tmp_path / "home", some_features(120), units=units, labels=labels, adjacency="unit")
+    held = home.features(home.policy.extractors[0])
+    assert len(set(held.units.tolist())) == 40
+    assert list(held.labels[:3]) == [None, "cat", None] and set(held.labels[60:]) == {None}
+    units.write_text(units.read_text() + "120,p1\n")
+    with pytest.raises(InputError, match="row 121 names a row that is not there"):
+        make_home(tmp_path / "other", some_features(120), units=units)
+    units.write_text("row,unit\n0,p\n")
+    with pytest.raises(InputError, match=r"119 of 120 rows \(the first is row 1\)"):
+        make_home(tmp_path / "other", some_features(120), units=units)
+
+
+class Batched(ColourExtractor):
+    """One whose features depend on what else it is given: the fault that one at a time is there against."""
+
+    fingerprint = "batched"
+
+    def extract(self, images: list[bytes]) -> np.ndarray:
+        return super().extract(images) + np.float32(len(images) - 1)
+
+
+def test_every_image_is_extracted_alone(tmp_path: Path) -> None:
+    images = draw_images(tmp_path / "images", 40)
+    home = init_home(tmp_path / "home", POLICY, images=images, extractors=[Batched()])
+    held = home.features("batched")
+    alone = [Batched().extract([(images / record.file).read_bytes()])[0] for record in home.records()]
+    assert np.array_equal(held.features, np.stack(alone))
+
+
+def test_a_cache_made_in_batches_is_made_again_once_where_the_images_are(tmp_path: Path) -> None:
+    images = draw_images(tmp_path / "images", 6)
+    home = init_home(tmp_path / "home", POLICY, images=images, extractors=[ColourExtractor()])
+    cache, records_held = home.cache("mean-colour"), home.records()
+    honest = np.load(cache / "private_features.npy")
+
+    def as_before() -> None:
+        (cache / "private_cache.json").unlink()
+        np.save(cache / "private_features.npy", honest + 1)
+
+    as_before()
+    records.build_features(cache, images, records_held, ColourExtractor())
+    assert np.array_equal(home.features("mean-colour").features, honest)
+    again = ColourExtractor()
+    records.build_features(cache, images, records_held, again)
+    assert again.seen == 0
+
+    as_before()
+    (images / "dog" / "0.png").unlink()
+    records.build_features(cache, images, records_held, ColourExtractor())
+    assert np.array_equal(home.features("mean-colour").features, honest + 1), "an image is gone: it stays"
 
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
@@ -147,6 +262,12 @@ def test_another_folder_of_images_is_refused(tmp_path: Path) -> None:
     init_home(tmp_path / "home", POLICY, images=images, extractors=[ColourExtractor()])
     with pytest.raises(InputError, match="other images"):
         init_home(tmp_path / "home", POLICY, images=tmp_path, extractors=[ColourExtractor()])
+    units = tmp_path / "units.csv"
+    units.write_text("file,unit\ndog/0.png,anna\ncat/1.png,anna\n")
+    with pytest.raises(InputError, match="other units"):
+        init_home(tmp_path / "home", POLICY, images=images, extractors=[ColourExtractor()], units=units)
+    with pytest.raises(InputError, match="there is a client here"):
+        make_home(tmp_path / "home")
 
 
 def test_a_raised_limit_is_written_into_the_chain_and_delta_never_changes(tmp_path: Path) -> None:
@@ -165,7 +286,7 @@ def test_a_ledger_put_back_to_an_older_state_is_refused(tmp_path: Path) -> None:
     import shutil
 
     from ecos_core.client.engine import Engine
-    from ecos_core.client.protocol import score_request
+    from ecos_core.client.operations.score import score_request
     from tests.client_support import FINGERPRINT, some_centroids
 
     home = make_home(tmp_path / "home")

@@ -14,7 +14,7 @@ from scipy import stats
 
 from ecos_core.client import wire
 from ecos_core.client.engine import Engine
-from ecos_core.client.protocol import score_request
+from ecos_core.client.operations.score import score_request
 from tests.client_support import (
     DIMENSION,
     FINGERPRINT,
@@ -117,12 +117,12 @@ def test_new_answers_leave_on_a_deadline(tmp_path: Path) -> None:
 
 
 def test_unexpected_failures_tell_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ecos_core.client.operations import score
+    from ecos_core.client import contributions
 
     def explode(*arguments: object) -> None:
         raise ValueError("secret of a patient")
 
-    monkeypatch.setattr(score, "coverage_votes", explode)
+    monkeypatch.setattr(contributions, "nearest_centroids", explode)
     home = make_home(tmp_path / "home")
     with serving(home) as url:
         response = httpx.post(

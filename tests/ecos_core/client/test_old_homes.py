@@ -6,9 +6,10 @@ from pathlib import Path
 
 import yaml
 
-from ecos_core.client import protocol, wire
+from ecos_core.client import wire
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import open_home
+from ecos_core.client.operations.score import score_request
 from ecos_core.privacy.events import Adjacency, GaussianEvent
 from tests.client_support import FINGERPRINT, make_home, some_centroids
 
@@ -28,7 +29,7 @@ def test_a_release_of_an_operation_that_is_gone_stays_accounted(tmp_path: Path) 
     engine = Engine(opened)
     before = engine.info("first")
     assert before.operations == ("score",) and 0.5 < before.epsilon_spent < 0.6
-    request = protocol.score_request(some_centroids(), sigma=6.0, fingerprint=FINGERPRINT)
+    request = score_request(some_centroids(), sigma=6.0, fingerprint=FINGERPRINT)
     header, _ = wire.decode(engine.answer(request.encode(), "first"))
     assert header["receipt"]["epsilon"] > before.epsilon_spent
     assert opened.open_ledger().verify().releases == 2

@@ -13,7 +13,7 @@ import pytest
 
 from ecos_core.client import service, wire
 from ecos_core.client.home import Home, open_home
-from ecos_core.client.protocol import score_request
+from ecos_core.client.operations.score import score_request
 from ecos_core.client.requester import ClientConnection
 from ecos_core.errors import BudgetExceeded, InputError, IntegrityError, PolicyError, RemoteError
 from tests.client_support import (
@@ -52,9 +52,27 @@ def test_an_answer_carries_its_cost_and_a_valid_receipt(connection: ClientConnec
     assert second.receipt.sequence == release.receipt.sequence + 1
 
 
-def test_paper_mode_is_accounted_as_subsampling(connection: ClientConnection) -> None:
-    release = connection.score(some_centroids(), sigma=10, gamma=0.8, fingerprint=FINGERPRINT)
-    assert release.epsilon == pytest.approx(0.276, rel=0.01)
+def test_paper_mode_is_accounted_as_subsampling(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home", gamma=0.8)
+    with serving(home) as url, ClientConnection(url, token_of(home), attempts=1) as connection:
+        release = connection.score(some_centroids(), sigma=10, gamma=0.8, fingerprint=FINGERPRINT)
+        assert release.epsilon == pytest.approx(0.276, rel=0.01)
+        with pytest.raises(PolicyError, match=r"is 0\.8, that is fixed"):
+            connection.score(some_centroids(), sigma=10, fingerprint=FINGERPRINT)
+
+
+def test_gamma_and_sigma_are_the_owners_choice(tmp_path: Path) -> None:
+    """A gamma chosen after looking at answers could exceed the limit; without a word of the owner it is 1."""
+    home = make_home(tmp_path / "home", largest_sigma=50, smallest_sigma=5)
+    with serving(home) as url, ClientConnection(url, token_of(home), attempts=1) as connection:
+        for gamma, sigma, reason in (
+            (0.8, 10, "all records"),
+            (1, 51, "largest, 50"),
+            (1, 4.9, "smallest, 5"),
+        ):
+            with pytest.raises(PolicyError, match=reason):
+                connection.score(some_centroids(), sigma=sigma, gamma=gamma, fingerprint=FINGERPRINT)
+    assert spent(home) == 0
 
 
 def test_a_repeat_is_the_same_bytes_for_nothing_also_after_a_restart(tmp_path: Path) -> None:

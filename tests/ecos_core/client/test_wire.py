@@ -85,7 +85,7 @@ def test_other_types_cannot_be_sent() -> None:
 
 
 def test_a_request_is_at_most_a_twentieth_larger_than_its_numbers() -> None:
-    from ecos_core.client.protocol import score_request
+    from ecos_core.client.operations.score import score_request
 
     centroids = np.random.default_rng(0).normal(size=(100, 64)).astype(np.float32)
     request = score_request(centroids, sigma=6.123456789012345, fingerprint="f" * 64).encode()

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ecos_core.client.kernels.perceptron import predicted, read_perceptron
 from ecos_core.errors import InputError
 from ecos_core.training.linear_probe import LinearProbe, train_linear_probe
 
@@ -50,6 +52,13 @@ def test_arrays_round_trip(digits):
         LinearProbe.from_arrays(probe.to_arrays(), ["too", "few"])
     with pytest.raises(InputError, match="missing"):
         LinearProbe.from_arrays({"mean": probe.mean}, probe.classes)
+
+
+def test_a_client_evaluates_the_same_probe(digits):
+    features, labels, test, _ = digits
+    probe = train_linear_probe(features, labels)
+    found = predicted(test, read_perceptron(save(probe.to_layer())))
+    assert np.mean(np.asarray(probe.classes)[found] == probe.predict(test)) > 0.999
 
 
 def test_onnx_runs_elsewhere_with_the_same_answers(digits):

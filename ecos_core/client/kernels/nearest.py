@@ -36,6 +36,8 @@ CHUNK_SCORES = 1 << 20  # of the table of scores: 4 MiB, fits a core's cache and
 HEADROOM = 8  # a record's coordinate is clipped at this multiple of the largest centroid coordinate
 SLACK = 1.02  # for the rounding of the error bound itself
 _EXACT_BITS = 52
+_REACH_BITS = 26  # of a distance: d squares of at most (9/8 limit)^2 each stay below 2^52
+_RECORDS_AT_ONCE = 65_536
 _UNIT_ROUNDOFF = 2.0**-24
 
 Floats = npt.NDArray[np.float32]
@@ -71,6 +73,41 @@ def nearest_centroids(
         if len(doubtful):
             best[doubtful] = np.argmax(part[doubtful].astype(np.float64) @ exact, axis=1)
         yield best
+
+
+def outside(
+    features: npt.NDArray[np.floating],
+    centroids: npt.NDArray[np.floating],
+    radii: npt.NDArray[np.floating],
+    nearest: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """int64 [n]: 1 where a row is farther from its ``nearest`` centroid than that one's radius, else 0.
+
+    In the same whole numbers: both squares are exact in float64, so it is a function of the row alone. ``radii``
+    float [R], finite, at least 0; one beyond all distances that the clipped numbers can have is never exceeded.
+    """
+    scale, limit = integer_scale(centroids)
+    whole = rounded(centroids, scale, limit)
+    reach = np.minimum(np.rint(radii.astype(np.float64) * scale), 2.0**_REACH_BITS) ** 2
+    found = [np.empty(0, np.int64)]
+    for start in range(0, len(features), _RECORDS_AT_ONCE):
+        own = nearest[start : start + _RECORDS_AT_ONCE]
+        apart = rounded(features[start : start + len(own)], scale, limit) - whole[own]
+        found.append(((apart * apart).sum(axis=1) > reach[own]).astype(np.int64))
+    return np.concatenate(found)
+
+
+def closeness(
+    features: npt.NDArray[np.floating], points: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """float64 [m, n], whole numbers: the larger, the nearer a row to a point (2 x . p - |x|^2, scaled); exact."""
+    scale, limit = integer_scale(points)
+    table = 2 * rounded(points, scale, limit)
+    found = np.empty((len(points), len(features)))
+    for start in range(0, len(features), _RECORDS_AT_ONCE):
+        part = rounded(features[start : start + _RECORDS_AT_ONCE], scale, limit)
+        found[:, start : start + len(part)] = table @ part.T - (part**2).sum(axis=1)
+    return found
 
 
 def whole_numbers(chunk: npt.NDArray[np.floating], scale: float, limit: float, out: Floats) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecos_core.client.operations.label import NearestOfUnit, closeness, neighbour_votes
+from ecos_core.client.kernels.nearest import closeness
+from ecos_core.client.knn import NearestOfUnit, neighbour_votes
 from tests.client_support import some_centroids, some_features
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecos_core.client.operations import nearest as module
-from ecos_core.client.operations.nearest import integer_scale, nearest_centroids, rounded
+from ecos_core.client.kernels import nearest as module
+from ecos_core.client.kernels.nearest import integer_scale, nearest_centroids, rounded
 from ecos_core.errors import InputError
 
 
