@@ -200,6 +200,10 @@ def serve(
         typer.Option(help="PEM file: requesters must show a certificate signed by this authority."),
     ] = None,
     allow_clear_text: Annotated[bool, typer.Option(help="Listen beyond this machine without TLS.")] = False,
+    proxy: Annotated[
+        str | None,
+        typer.Option(help="Address of a reverse proxy, whose word on the requester's address is believed."),
+    ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Write the address here once it is open.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -230,7 +234,15 @@ def serve(
         )
         sys.stdout.flush()
 
-    serve(Engine(opened), host=host, port=port, tls=tls, allow_clear_text=allow_clear_text, ready=ready)
+    serve(
+        Engine(opened),
+        host=host,
+        port=port,
+        tls=tls,
+        allow_clear_text=allow_clear_text,
+        proxy=proxy,
+        ready=ready,
+    )
 
 
 @app.command()
@@ -238,15 +250,15 @@ def ledger(
     home: HomeOption,
     sigma: Annotated[float, typer.Option(help="Count the answers left at this noise.")] = SIGMA_SHOWN,
     requester: Annotated[str | None, typer.Option(help="One requester's account only.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="Show, and work out the cost of, the last so many.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """What was asked, what it cost, what is left.
+    """The account: who asked what and when, what it cost, the total, and what is left.
 
     Example:  ecos client ledger --home hospital
     """
-    from datetime import UTC, datetime
-
     from ecos_core.client.home import open_home
+    from ecos_core.client.owner import account_lines
 
     opened = open_home(home)
     book = opened.open_ledger()
@@ -255,19 +267,7 @@ def ledger(
     left = book.answers_left(
         sigma, adjacency=_adjacency(opened.policy.adjacency), requester=requester, data_version=version
     )
-    rows = [
-        {
-            "sequence": row.sequence,
-            "time": datetime.fromtimestamp(row.time, UTC).isoformat(timespec="seconds"),
-            "requester": row.requester,
-            "operation": row.operation + (" (shared)" if row.shared else ""),
-            "mechanisms": "; ".join(
-                f"sigma {event.sigma:g} for {event.sensitivity:.4g}, gamma {event.gamma:g}, x{event.count}"
-                for event in row.events
-            ),
-        }
-        for row in statement.events
-    ]
+    rows = [line.told() for line in account_lines(statement.events, statement.delta, last)]
     result = {
         "events": len(rows),
         "epsilon_spent": statement.epsilon_spent,
@@ -279,10 +279,12 @@ def ledger(
         "data_version": version,
         "releases": rows,
     }
-    lines = [
-        f"{row['sequence']:>6}  {row['time']}  {row['requester']:<16} {row['operation']:<16} "
-        f"{row['mechanisms']}"
-        for row in rows
+    lines = [f"{'date':<20} {'who':<16} {'what':<16} {'epsilon':>9} {'total':>9} {'left':>9}"] if rows else []
+    lines += [
+        f"{row['time'][:16].replace('T', ' '):<20} {row['requester']:<16} "
+        f"{row['operation'] + (' (shared)' if row['shared'] else ''):<16} {row['epsilon_release']:>9.4f} "
+        f"{row['epsilon_total']:>9.4f} {statement.epsilon_limit - row['epsilon_total']:>9.4f}"
+        for row in rows[-last:]
     ]
     lines.append(
         f"{len(rows)} releases, epsilon {statement.epsilon_spent:.4f} of {statement.epsilon_limit:g} at "
@@ -292,14 +294,25 @@ def ledger(
 
 
 @app.command()
-def verify(home: HomeOption, as_json: JsonOption = False) -> None:
+def verify(
+    home: HomeOption,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(help="A receipt that a requester holds (JSON): is it in this ledger as it says?"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Prove the ledger's chain, its counter and its answers, and account for the past with both accountants.
 
     Example:  ecos client verify --home hospital
     """
     from ecos_core.client.home import open_home
+    from ecos_core.client.owner import check_receipt, read_receipt
 
     opened = open_home(home)
+    if receipt is not None:
+        shown = read_receipt(receipt)
+        check_receipt(opened, shown)
     book = opened.open_ledger()
     report = book.verify()
     version = opened.identity.data_version
@@ -323,7 +336,46 @@ def verify(home: HomeOption, as_json: JsonOption = False) -> None:
         f"epsilon {statement.epsilon_spent:.4f} of {statement.epsilon_limit:g} at delta {statement.delta:g}; "
         f"autodp says {statement.epsilon_autodp:.4f}"
     )
+    if receipt is not None:
+        result["receipt"] = shown.sequence
+        text += f"\nthe receipt is this client's: entry {shown.sequence}, epsilon {shown.epsilon_release:.4f}"
     emit(result, as_json=as_json, text=text)
+
+
+@app.command()
+def log(
+    home: HomeOption,
+    since: Annotated[str | None, typer.Option(help="From this day or time on, such as 2026-01-31.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Write the lines to this file instead.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The security log: every request, refusal, failed log-in, decision and change, oldest first.
+
+    Example:  ecos client log --home hospital --since 2026-01-31 --export january.jsonl
+    """
+    import json
+    from datetime import datetime
+
+    from ecos_core.client.home import open_home
+    from ecos_core.storage import Location
+
+    try:
+        start = None if since is None else datetime.fromisoformat(since).astimezone()
+    except ValueError as error:
+        raise InputError(
+            f"--since {since[:40] if since else ''}: write a day or time, such as 2026-01-31"
+        ) from error
+    lines = list(open_home(home).log.lines(start))
+    texts = [json.dumps(line, ensure_ascii=True) for line in lines]
+    if export is not None:
+        Location.of(export).write_bytes("".join(f"{text}\n" for text in texts).encode())
+        emit(
+            {"lines": len(lines), "export": str(export)},
+            as_json=as_json,
+            text=f"{len(lines)} lines in {export}",
+        )
+        return
+    emit({"lines": lines}, as_json=as_json, text="\n".join(texts) or "nothing was logged")
 
 
 @app.command()

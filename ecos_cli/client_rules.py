@@ -36,9 +36,11 @@ def approve(
     from ecos_core.client.approval import Approvals
     from ecos_core.client.home import open_home
 
-    approvals = Approvals(open_home(home).path)
+    opened = open_home(home)
+    approvals = Approvals(opened.path)
     if request is not None:
-        key = approvals.approve(request)
+        key = approvals.approve(request, by=_user())
+        opened.log.write("approved", request=key, by=_user())
         emit(
             {"approved": key},
             as_json=as_json,
@@ -46,8 +48,40 @@ def approve(
         )
         return
     waiting = approvals.waiting()
-    lines = [f"{key[:16]}  {_one_line(described)}" for key, described in waiting.items()]
+    lines = [f"{key[:16]}  {_one_line(described, 'waits')}" for key, described in waiting.items()]
     emit({"waiting": waiting}, as_json=as_json, text="\n".join(lines) or "nothing waits")
+
+
+@app.command()
+def refuse(
+    home: HomeOption,
+    request: Annotated[str, typer.Argument(help="The beginning of a waiting request's name.")],
+    reason: Annotated[str, typer.Option(help="What the requester is told, one line.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse a request that waits for you. The requester is told, with the reason; `approve` takes it back.
+
+    Example:  ecos client refuse --home hospital 3fa91c --reason "not during the audit"
+    """
+    from ecos_core.client.approval import Approvals
+    from ecos_core.client.home import open_home
+
+    opened = open_home(home)
+    key = Approvals(opened.path).refuse(request, reason, by=_user())
+    opened.log.write("refused", request=key, reason=reason, by=_user())
+    emit(
+        {"refused": key, "reason": reason}, as_json=as_json, text=f"{key[:16]} is refused; nothing was spent"
+    )
+
+
+def _user() -> str:
+    """Who sits at this machine, as far as it knows."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 @app.command("dry-run")
@@ -86,11 +120,11 @@ def _read_request(path: Path) -> bytes:
     return arrays["message"].tobytes() if "message" in arrays else content
 
 
-def _one_line(described: dict[str, Any]) -> str:
+def _one_line(described: dict[str, Any], outcome: str | None = None) -> str:
     shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in described["shapes"].items())
     return (
         f"{described['operation']} by {described['requester']} ({shapes}): "
-        f"{described['outcome']}; "
+        f"{outcome or described['outcome']}; "
         f"costs epsilon {described['epsilon_release']:.4f}, total {described['epsilon_before']:.4f} -> "
         f"{described['epsilon_after']:.4f} of {described['epsilon_limit']:g} at delta {described['delta']:g}"
     )
@@ -101,6 +135,7 @@ def token_add(
     name: Annotated[str, typer.Argument(help="The requester's name.")],
     home: HomeOption,
     token_file: Annotated[Path, typer.Option(help="Where to write the token (mode 600).")],
+    days: Annotated[float | None, typer.Option(help="Good for so many days; default: until revoked.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let one more requester ask.
@@ -110,10 +145,11 @@ def token_add(
     from ecos_core.client.home import open_home
     from ecos_core.client.keys import write_secret
 
-    store = open_home(home).tokens
+    opened = open_home(home)
     if token_file.exists():
         raise InputError(f"{token_file}: there is a file already; choose another name")
-    token = store.add(name)
+    token = opened.tokens.add(name, days)
+    opened.log.write("token added", requester=name, days=days, by=_user())
     write_secret(token_file, token.encode() + b"\n")
     emit(
         {"requester": name, "token_file": str(token_file)},
@@ -134,7 +170,9 @@ def token_revoke(
     """
     from ecos_core.client.home import open_home
 
-    open_home(home).tokens.revoke(name)
+    opened = open_home(home)
+    opened.tokens.revoke(name)
+    opened.log.write("token revoked", requester=name, by=_user())
     emit({"requester": name, "revoked": True}, as_json=as_json, text=f"{name}: refused from now on")
 
 
@@ -146,8 +184,25 @@ def token_list(home: HomeOption, as_json: JsonOption = False) -> None:
     """
     from ecos_core.client.home import open_home
 
-    names = [requester.name for requester in open_home(home).tokens.requesters]
-    emit({"requesters": names}, as_json=as_json, text="\n".join(names) or "nobody")
+    requesters = open_home(home).tokens.requesters
+    lines = [f"{found.name:<24} {_until(found)}" for found in requesters]
+    emit(
+        {
+            "requesters": [found.name for found in requesters],
+            "expires": {found.name: found.expires for found in requesters if found.expires is not None},
+        },
+        as_json=as_json,
+        text="\n".join(lines) or "nobody",
+    )
+
+
+def _until(requester: Any) -> str:
+    from datetime import UTC, datetime
+
+    if requester.expires is None:
+        return "until revoked"
+    day = datetime.fromtimestamp(requester.expires, UTC).isoformat(timespec="minutes")
+    return f"{'expired' if requester.has_expired() else 'until'} {day}"
 
 
 @extractor_app.command("add")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ecos_cli.client_options import ClientOptions, asks_client
 from ecos_cli.handoff_studio import pull, push
 from ecos_cli.handoff_text import names, pairs, status_text, tell_import
 from ecos_cli.output import JsonOption, emit, progress_bar
+from ecos_cli.settings import settings
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -24,11 +25,11 @@ def handoff() -> None:
 
 
 @app.command()
+@asks_client
 def suggest(
     selection: Annotated[str, typer.Argument(help="Folder of a selection, from `ecos sample`.")],
     lake: Annotated[str, typer.Option(help="The lake that the selection was made from.")],
-    client: Annotated[str, typer.Option(help="The client's address, such as http://127.0.0.1:8731.")],
-    token_file: Annotated[Path, typer.Option(help="File with this requester's token.")],
+    client: ClientOptions,
     labels: Annotated[
         str, typer.Option(help="The label set: a text file, one label a line, or names with commas.")
     ],
@@ -44,10 +45,6 @@ def suggest(
         int | None, typer.Option(min=1, max=10_000, help="For private-knn; default: by the noise.")
     ] = None,
     first: Annotated[int | None, typer.Option(min=1, help="Ask for the first so many picks only.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the client's answer.")] = 120,
-    ca_file: Annotated[
-        Path | None, typer.Option(help="PEM file of the authority behind the client's TLS certificate.")
-    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask the client for first answers from its own labels, by one differentially private release.
@@ -63,14 +60,12 @@ def suggest(
     from ecos_core.stages.suggesting import Question
     from ecos_core.stages.suggesting import suggest as ask
 
-    asked = {
-        "url": client, "token_file": str(token_file), "timeout_s": timeout,
-        "certificate_authority": str(ca_file) if ca_file else None,
-    }  # fmt: skip
+    fields = {path.removeprefix("client."): value for path, value in client.items()}
+    flags = {"url": "--client", "token_file": "--token-file"}
     found = ask(
         selection,
         Lake.open(lake),
-        validated(asked, ClientConfig, "ecos handoff suggest"),
+        settings(ClientConfig, "handoff suggest", fields, flags=flags),
         validated(
             {"epsilon": epsilon, "delta": delta, "adjacency": adjacency},
             PrivacyConfig,

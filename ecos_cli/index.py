@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ecos_cli.client_options import ClientOptions, asks_client
 from ecos_cli.lake import write_clusters_page
 from ecos_cli.output import JsonOption, emit, progress_bar
-from ecos_cli.settings import ConfigOption, SetOption, client_options, settings
+from ecos_cli.settings import ConfigOption, SetOption, settings
 from ecos_core.errors import InputError
 
 app = typer.Typer()
@@ -19,7 +20,9 @@ FLAGS = {"lake": "--lake", "client.url": "--client", "client.token_file": "--tok
 
 
 @app.command()
+@asks_client
 def index(
+    client: ClientOptions,
     lake: Annotated[str | None, typer.Option(help="The lake: a folder or s3://bucket/key.")] = None,
     extractor: Annotated[
         str | None,
@@ -44,11 +47,6 @@ def index(
             "the noise of --epsilon (or --sigma); 100 where no client is known."
         ),
     ] = None,
-    client: Annotated[
-        str | None,
-        typer.Option(help="For auto: the client's address; asking what it states of itself is free."),
-    ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with this requester's token.")] = None,
     epsilon: Annotated[
         float | None, typer.Option(help="For auto: what a release will cost (default 0.58).")
     ] = None,
@@ -58,9 +56,6 @@ def index(
     ] = None,
     sigma: Annotated[
         float | None, typer.Option(help="For auto, instead of --epsilon: the noise planned (ecos plan).")
-    ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option(help="PEM file of the authority behind the client's TLS certificate.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the clustering and of its sample (default 0).")
@@ -128,7 +123,7 @@ def index(
         "near_duplicates": near_duplicates,
         "backend": backend,
         "engine": engine,
-        **(client_options(client, token_file, None, ca_file) if client or config else {}),
+        **(client if client["client.url"] or config else {}),
     }
     asked = settings(IndexConfig, "index", options, config=config, sets=sets, flags=FLAGS)
     with progress_bar(quiet=as_json) as progress:

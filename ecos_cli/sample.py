@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ecos_cli.client_options import ClientOptions, asks_client
 from ecos_cli.output import JsonOption, emit, progress_bar, warn
-from ecos_cli.settings import ConfigOption, SetOption, client_options, noise_options, settings
+from ecos_cli.settings import ConfigOption, SetOption, noise_options, settings
 from ecos_core.errors import InputError
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -23,14 +23,12 @@ FLAGS = {
 
 
 @app.command()
+@asks_client
 def sample(
+    client: ClientOptions,
     lake: Annotated[str | None, typer.Option(help="The lake's folder or URL.")] = None,
     budget: Annotated[int | None, typer.Option(help="Images to choose.")] = None,
     out: Annotated[str | None, typer.Option(help="Folder for the selection.")] = None,
-    client: Annotated[
-        str | None, typer.Option(help="The client's address, such as http://127.0.0.1:8731.")
-    ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with this requester's token.")] = None,
     epsilon: Annotated[
         float | None, typer.Option(help="What this one release may cost (default 0.58).")
     ] = None,
@@ -69,12 +67,6 @@ def sample(
         str | None,
         typer.Option(help="Where clusters are searched: local, or ray (a Ray cluster, RAY_ADDRESS)."),
     ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Seconds to wait for the client's answer, each time (default 60).")
-    ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option(help="PEM file of the authority behind the client's TLS certificate.")
-    ] = None,
     config: ConfigOption = None,
     sets: SetOption = None,
     as_json: JsonOption = False,
@@ -101,7 +93,7 @@ def sample(
         "privacy.adjacency": adjacency,
         "privacy.gamma": gamma,
         **noise_options(epsilon, sigma),
-        **(client_options(client, token_file, timeout, ca_file) if client or config else {}),
+        **(client if client["client.url"] or config else {}),
     }
     asked = settings(SampleConfig, "sample", options, config=config, sets=sets, flags=FLAGS)
     with progress_bar(quiet=as_json) as progress:

@@ -75,18 +75,6 @@ def noise_options(epsilon: float | None, sigma: float | None) -> dict[str, Any]:
     return {"privacy.epsilon": epsilon, "privacy.sigma": sigma}
 
 
-def client_options(
-    client: str | None, token_file: Path | None, timeout: float | None = None, ca_file: Path | None = None
-) -> dict[str, Any]:
-    """The options of who is asked; nothing where no option was given."""
-    return {
-        "client.url": client,
-        "client.token_file": None if token_file is None else str(token_file),
-        "client.timeout_s": timeout,
-        "client.certificate_authority": None if ca_file is None else str(ca_file),
-    }
-
-
 def parsed(text: str, model: type[BaseModel]) -> tuple[str, Any]:
     """The dotted field and the value of ``FIELD=VALUE``; a field's last name is enough where it is the only one.
 

@@ -110,6 +110,17 @@ class ClientConfig(Settings):
     certificate_authority: str | None = Field(
         None, title="CA file", description="For a private TLS certificate."
     )
+    certificate: str | None = Field(
+        None,
+        title="Our certificate",
+        description="PEM file on the worker's machine, where the client asks for one (mutual TLS).",
+    )
+    certificate_key: str | None = Field(
+        None, title="Our certificate's key", description="PEM file on the worker's machine."
+    )
+    allow_clear_text: bool = Field(
+        False, title="Allow clear text", description="Send the token over plain http beyond this machine."
+    )
     timeout_s: float = Field(60, title="Time-out (s)", gt=0, le=3600)
 
 

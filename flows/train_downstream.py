@@ -33,6 +33,6 @@ def train_downstream(config: TrainingRun) -> dict[str, Any] | State[Any]:
     if config.client is not None and config.evaluation is not None:
         if not may_spend(config.client, config.evaluation):
             return Cancelled(message="A person refused the cost; no privacy was spent.")
-        evaluated = evaluate_with_client(trained.model, config.client, config.evaluation)
+        evaluated = evaluate_with_client(trained.model, config.client, config.evaluation, config.lake)
     log_training(config, trained, evaluated)
     return {**asdict(trained), "evaluation": None if evaluated is None else evaluated.told()}

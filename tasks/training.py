@@ -45,9 +45,11 @@ def check_training(
 
 
 @task(name="evaluate at the client", cache_policy=NO_CACHE)
-def evaluate_with_client(model: str, client: ClientConfig, privacy: PrivacyConfig) -> ClientEvaluation:
+def evaluate_with_client(
+    model: str, client: ClientConfig, privacy: PrivacyConfig, lake: str | None = None
+) -> ClientEvaluation:
     """Accuracy on the client's own data from noised counts; charged to its ledger, a repeat is free."""
-    found = evaluate_at_client(model, client, privacy)
+    found = evaluate_at_client(model, client, privacy, lake)
     show_table(
         "evaluation",
         [{"accuracy": found.accuracy, "deviation of the noise": found.error}],

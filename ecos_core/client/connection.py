@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecos_core.client import wire
-from ecos_core.client.keys import verify_receipt
+from ecos_core.client.keys import OtherKeyError, verify_receipt
 from ecos_core.client.operations.aggregate import AggregateParameters
 from ecos_core.client.operations.evaluate import EvaluateParameters
 from ecos_core.client.operations.label import LabelParameters
@@ -29,6 +29,7 @@ from ecos_core.client.protocol import (
     canonical_points,
     parse,
 )
+from ecos_core.client.receipts import ReceiptBook, check_charge
 from ecos_core.errors import InputError, IntegrityError, RemoteError
 from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency
 from ecos_core.storage import sha256_hex
@@ -49,9 +50,11 @@ class Connection(ABC):
     ask again, a repeat is free); IntegrityError when the answer is not what the client signed.
     """
 
-    def __init__(self, url: str, public_key: str | None) -> None:
+    def __init__(self, url: str, public_key: str | None, receipts: ReceiptBook | None = None) -> None:
         self.url = url
         self._public_key = public_key
+        self._receipts = receipts
+        self._delta: float | None = None
 
     @abstractmethod
     def ask_info(self) -> bytes:
@@ -82,6 +85,18 @@ class Connection(ABC):
                 f"{where}: its answer is no description; is it an ECOS client?", retryable=False
             ) from error
         self._pin(info.public_key)
+        self._delta = info.delta
+        if self._receipts is not None and info.counter is not None:
+            self._receipts.check_counter(info.client_id, info.counter)
+        return info
+
+    def agreed(self, delta: float) -> ClientInfo:
+        """What the client says of itself. Raises InputError when it states its epsilons at another delta."""
+        info = self.info()
+        if info.delta != delta:
+            raise InputError(
+                f"client {self.url}: its epsilons are at delta {info.delta:g}, not {delta:g}; give its delta"
+            )
         return info
 
     def score(
@@ -185,7 +200,7 @@ class Connection(ABC):
         return self._release(request, "masked", (len(points),))
 
     def _release(self, request: Request, name: str, shape: tuple[int, ...]) -> Release:
-        """Ask, and check signature, request, answer and shape."""
+        """Ask, and check signature, request, charge, answer, shape, and all earlier receipts of this client."""
         where, operation = f"client {self.url}", request.parameters.operation
         response = self.ask(operation, request.encode())
         try:
@@ -203,6 +218,9 @@ class Connection(ABC):
             answer_digest=sha256_hex(answer_bytes(operation, {name: values})),
         )
         self._pin(receipt.public_key)
+        check_charge(request, receipt, self._delta)
+        if self._receipts is not None:
+            self._receipts.check_and_keep(receipt)
         if values.shape != shape:
             raise IntegrityError(where, f"an answer of shape {shape}", str(values.shape))
         return Release(values.astype(np.int64) if name != "masked" else values, receipt)
@@ -210,7 +228,7 @@ class Connection(ABC):
     def _pin(self, public_key: str) -> None:
         """Hold on to the first key seen, or to the one that was given."""
         if self._public_key is not None and self._public_key != public_key:
-            raise IntegrityError(f"client {self.url}: signing key", self._public_key, public_key)
+            raise OtherKeyError(f"client {self.url}", self._public_key, public_key)
         self._public_key = public_key
 
 

@@ -96,6 +96,7 @@ class Engine:
             epsilon_limit=closest.epsilon_limit,
             approval=self.policy.approval_of(requester),
             participant=participant(self._key),
+            counter=self.head,
         )
 
     def answer(self, message: bytes, requester: str, operation: str | None = None) -> bytes:

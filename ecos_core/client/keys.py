@@ -92,6 +92,17 @@ def sign_receipt(key: Ed25519PrivateKey, receipt: Receipt) -> Receipt:
     return receipt.model_copy(update={"signature": sign(key, receipt.unsigned())})
 
 
+class OtherKeyError(IntegrityError):
+    """Another key signed than the one that is known to be the client's."""
+
+    def __init__(self, where: str, expected: str, found: str) -> None:
+        super().__init__(f"{where}: signing key", expected, found)
+        self.args = (
+            f"{where}: its signing key is {found}, not {expected}: this is another client, or somebody in its place; "
+            "ask its owner for its key, by another way than this one",
+        )
+
+
 def verify_receipt(
     receipt: Receipt,
     *,
@@ -105,8 +116,9 @@ def verify_receipt(
     that whoever holds the key inside it said so.
     """
     where = f"receipt {receipt.sequence} of client {receipt.client_id}"
+    if public_key is not None and public_key != receipt.public_key:
+        raise OtherKeyError(where, public_key, receipt.public_key)
     for what, expected, found in (
-        ("signing key", public_key, receipt.public_key),
         ("request", request_digest, receipt.request_digest),
         ("answer", answer_digest, receipt.answer_digest),
         ("client id", client_id(receipt.public_key), receipt.client_id),

@@ -39,6 +39,7 @@ from ecos_core.client.gate import INFO, Caller, Gate
 from ecos_core.client.keys import is_signed, public_hex, requester_key, sign
 from ecos_core.client.postbox import SUFFIX, NoLetterError, postbox
 from ecos_core.client.protocol import parse
+from ecos_core.client.receipts import ReceiptBook
 from ecos_core.client.requester import ANSWER_BYTES_LIMIT
 from ecos_core.errors import EcosError, InputError, IntegrityError, RemoteError
 from ecos_core.storage import Location, sha256_hex
@@ -74,9 +75,15 @@ class MailboxConnection(Connection):
     """
 
     def __init__(
-        self, url: str, token: str, *, public_key: str | None = None, timeout_s: float = 120.0
+        self,
+        url: str,
+        token: str,
+        *,
+        public_key: str | None = None,
+        receipts: ReceiptBook | None = None,
+        timeout_s: float = 120.0,
     ) -> None:
-        super().__init__(url, public_key)
+        super().__init__(url, public_key, receipts)
         place = Location.of(url.removeprefix("mailbox+"))
         self._requests, self._answers = postbox(place, "requests"), postbox(place, "answers")
         self._key = requester_key(token.strip())

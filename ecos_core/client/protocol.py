@@ -191,7 +191,7 @@ class ClientInfo(Frozen):
     state.
 
     ``stated_records`` is the order of magnitude the owner chose to state (None: not stated), never a
-    measurement.
+    measurement. ``counter``: the number of the ledger's last entry (None from clients of before it was told).
     """
 
     client_id: str
@@ -210,6 +210,7 @@ class ClientInfo(Frozen):
     epsilon_limit: float
     approval: Literal["automatic", "manual"]
     participant: Participant
+    counter: int | None = None
 
 
 def finite(value: float) -> float:

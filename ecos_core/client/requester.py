@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from ecos_core.client import wire
 from ecos_core.client.connection import Connection
 from ecos_core.client.faults import ErrorBody, restore
+from ecos_core.client.loopback import is_loopback
+from ecos_core.client.receipts import ReceiptBook
 from ecos_core.errors import InputError, RemoteError
 
 ATTEMPTS = 4
@@ -33,7 +35,8 @@ class ClientConnection(Connection):
     ``authority``: a PEM file that signed the client's certificate; ``certificate``, ``certificate_key``: PEM
     files of our own, for mutual TLS. ``timeout_s`` is for one attempt. Proxies from the environment are
     ignored.
-    Raises InputError for an address that cannot be.
+    Raises InputError for an address that cannot be, and for plain http beyond this machine (the token would travel
+    in clear text) unless ``allow_clear_text``.
     """
 
     def __init__(
@@ -42,15 +45,22 @@ class ClientConnection(Connection):
         token: str,
         *,
         public_key: str | None = None,
+        receipts: ReceiptBook | None = None,
         authority: Path | None = None,
         certificate: Path | None = None,
         certificate_key: Path | None = None,
+        allow_clear_text: bool = False,
         timeout_s: float = 120.0,
         attempts: int = ATTEMPTS,
     ) -> None:
-        super().__init__(url.rstrip("/"), public_key)
+        super().__init__(url.rstrip("/"), public_key, receipts)
         if not self.url.startswith(("http://", "https://")):
             raise InputError(f"client '{url}': an address like http://127.0.0.1:8731 is needed")
+        if not allow_clear_text and _travels_in_clear_text(self.url):
+            raise InputError(
+                f"client '{url}': over plain http the token can be read on its way; use https, or allow it "
+                "(--allow-clear-text, allow_clear_text: true) where the network itself is protected"
+            )
         self._attempts = attempts
         try:
             self._http = httpx.Client(
@@ -128,13 +138,25 @@ def retry(call: Callable[[], bytes], attempts: int) -> bytes:
     raise AssertionError("attempts is at least 1")
 
 
+def _travels_in_clear_text(url: str) -> bool:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InputError(f"client '{url}': not a valid address or token") from error
+    return address.scheme == "http" and not is_loopback(address.host)
+
+
 def _tls(
     url: str, authority: Path | None, certificate: Path | None, key: Path | None
 ) -> ssl.SSLContext | bool:
     if not url.startswith("https://"):
+        if certificate is not None or authority is not None:
+            raise InputError(f"client {url}: certificates are for https:// addresses only")
         return True
     try:
         context = ssl.create_default_context(cafile=None if authority is None else str(authority))
+        if (certificate is None) != (key is None):
+            raise InputError(f"client {url}: a certificate of ours and its key come together; give both")
         if certificate is not None:
             context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:

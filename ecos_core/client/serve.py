@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import ssl
 import threading
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ecos_core.client.engine import Engine
 from ecos_core.client.gate import Caller, Gate
+from ecos_core.client.loopback import is_loopback
 from ecos_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,16 +107,6 @@ def prepared(
     address = f"{scheme}://{shown}:{listener.getsockname()[1]}"
     gate.opened("http", address)
     return uvicorn.Server(config), listener, address
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen(kind: type[Socket], host: str, port: int) -> Socket:

@@ -93,6 +93,12 @@ def hash_of(connection: sqlite3.Connection, sequence: int) -> str | None:
     return str(row[0]) if row else None
 
 
+def at(connection: sqlite3.Connection, sequence: int) -> Entry | None:
+    """The entry of that number; None without one."""
+    row = connection.execute("SELECT body, hash FROM entries WHERE sequence = ?", (sequence,)).fetchone()
+    return Entry(sequence, json.loads(row[0]), row[1]) if row else None
+
+
 def find(connection: sqlite3.Connection, data_version: str, request_digest: str, kind: str) -> list[Entry]:
     """The entries of one request."""
     rows = connection.execute(

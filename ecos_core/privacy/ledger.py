@@ -241,6 +241,12 @@ class Ledger:
             self._check_counter(connection)
             return verify_chain(connection, str(self._database.path), self.delta)
 
+    def entry(self, sequence: int) -> Entry | None:
+        """One link of the chain; None where the chain does not reach."""
+        self._refresh()
+        with self._database.reading() as connection:
+            return chain.at(connection, sequence)
+
     def close(self) -> None:
         """Close this thread's connection."""
         self._database.close()

@@ -39,7 +39,9 @@ class ClientEvaluation:
         }
 
 
-def evaluate_at_client(model: str, client: ClientConfig, privacy: PrivacyConfig) -> ClientEvaluation:
+def evaluate_at_client(
+    model: str, client: ClientConfig, privacy: PrivacyConfig, lake: str | None = None
+) -> ClientEvaluation:
     """Ask the client how many of its records the first seed's model gets right. ``model``: a training's folder.
 
     Only a model of features can be sent: a linear probe. Raises InputError for another, and as the client answers.
@@ -49,8 +51,8 @@ def evaluate_at_client(model: str, client: ClientConfig, privacy: PrivacyConfig)
     seed, fingerprint = _described(model)
     plan = planned(privacy)
     probe = _probe((Location.of(model) / f"model-seed{seed}.safetensors").read_bytes())
-    with connect(client) as connection:
-        limit = connection.info().epsilon_limit
+    with connect(client, lake) as connection:
+        limit = connection.agreed(privacy.delta).epsilon_limit
         release = connection.evaluate(
             save(probe.to_layer()),
             probe.classes,

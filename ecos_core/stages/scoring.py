@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ecos_core.client.connecting import connect as connect_to
 from ecos_core.client.connection import Connection
+from ecos_core.client.receipts import ReceiptBook
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import InputError, RemoteError
@@ -82,8 +83,12 @@ def answers_at_once(client: ClientConfig) -> bool:
     return client.url.startswith("http")
 
 
-def connect(client: ClientConfig) -> Connection:
-    """A connection with the token of the file. Raises InputError when a file cannot be read."""
+def connect(client: ClientConfig, lake: str | None = None) -> Connection:
+    """The one way from settings to a client: token, pinned key, certificates. Raises InputError when a file cannot be
+    read, or the token would travel in clear text.
+
+    ``lake``: where the client's receipts are kept, and new ones held against them.
+    """
     path = Path(client.token_file).expanduser()
     try:
         token = path.read_text().strip()
@@ -91,10 +96,20 @@ def connect(client: ClientConfig) -> Connection:
         raise InputError(
             f"{path}: the token file cannot be read ({error.strerror}); the data owner hands it out"
         ) from error
-    options: dict[str, Any] = {}
-    if client.certificate_authority:
-        options["authority"] = Path(client.certificate_authority).expanduser()
-    return connect_to(client.url, token, public_key=client.public_key, timeout_s=client.timeout_s, **options)
+    files = {
+        "authority": client.certificate_authority,
+        "certificate": client.certificate,
+        "certificate_key": client.certificate_key,
+    }
+    return connect_to(
+        client.url,
+        token,
+        public_key=client.public_key,
+        receipts=None if lake is None else ReceiptBook(Location.of(lake) / "receipts"),
+        timeout_s=client.timeout_s,
+        allow_clear_text=client.allow_clear_text,
+        **{name: Path(file).expanduser() for name, file in files.items() if file},
+    )
 
 
 def request_scores(
@@ -103,8 +118,9 @@ def request_scores(
     """Ask, verify the receipt, store the answer beside the receipt that proves it, in a folder of ``folder`` that is
     named by the answer's digest. Raises RemoteError, PolicyError or BudgetExceeded as the client answers."""
     plan = planned(privacy)
-    with connect(client) as connection:
-        limit = connection.info().epsilon_limit
+    lake = clustering.root.url.rpartition("/")[0]
+    with connect(client, lake) as connection:
+        limit = connection.agreed(privacy.delta).epsilon_limit
         release = connection.score(
             clustering.centroids,
             sigma=plan.sigma,

@@ -103,7 +103,8 @@ def suggest(
         return Suggestions(folder, answered)
     clustering = clustering_of(lake, Location.of(selection), source)
     picks = _picks(lake, clustering, chosen.sample_id[:count].tolist(), chosen.cluster[:count])
-    with connect(client) as connection:
+    with connect(client, lake.location.url) as connection:
+        connection.agreed(privacy.delta)
         ask = _ask_knn if question.method == "private-knn" else _ask_histogram
         release, labels, confidence, how = ask(connection, picks, privacy, question)
     account = Account.after(release.receipt, privacy, how["sigma"], None)

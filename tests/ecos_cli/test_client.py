@@ -94,7 +94,14 @@ def test_tokens_from_the_command_line(home: Path, tmp_path: Path) -> None:
     where = tmp_path / "b.token"
     ecos("token", "add", "cloud-b", "--home", home, "--token-file", where)
     assert where.stat().st_mode & 0o777 == 0o600
-    assert ecos("token", "list", "--home", home, "--json") == {"requesters": ["first", "cloud-b"]}
+    assert ecos("token", "list", "--home", home, "--json") == {
+        "requesters": ["first", "cloud-b"],
+        "expires": {},
+    }
+    ecos("token", "add", "short", "--home", home, "--token-file", tmp_path / "c.token", "--days", 30)
+    assert list(ecos("token", "list", "--home", home, "--json")["expires"]) == ["short"]
+    assert re.search(r"short +until 2", ecos("token", "list", "--home", home))
+    ecos("token", "add", "x", "--home", home, "--token-file", tmp_path / "d.token", "--days", -1, fails=2)
     ecos("token", "revoke", "cloud-b", "--home", home)
     assert "no such token" in ecos("token", "revoke", "cloud-b", "--home", home, fails=2)
 
@@ -110,8 +117,69 @@ def test_by_mail_with_the_owners_approval(home: Path, tmp_path: Path) -> None:
         assert ecos("work", "--home", home, "--mailbox", mailbox, "--once", "--json") == {"settled": expected}
         if not expected:
             (key,) = ecos("approve", "--home", home, "--json")["waiting"]
+            assert ": waits; costs epsilon" in ecos("approve", "--home", home)
             ecos("approve", key[:10], "--home", home)
     assert connection.score(some_centroids(), sigma=6, fingerprint="f").epsilon > 0
+
+
+def test_a_receipt_is_held_against_the_ledger_and_the_account_reads_as_one(
+    home: Path, tmp_path: Path
+) -> None:
+    mailbox = tmp_path / "mailbox"
+    releases = []
+    for sigma in (6, 7):
+        connection = connect(str(mailbox), (home / "token").read_text(), timeout_s=0)
+        with pytest.raises(Exception, match="in time"):
+            connection.score(some_centroids(), sigma=sigma, fingerprint="f")
+        ecos("work", "--home", home, "--mailbox", mailbox, "--once")
+        releases.append(connection.score(some_centroids(), sigma=sigma, fingerprint="f"))
+    file = tmp_path / "receipt.json"
+    receipt = releases[1].receipt.model_dump(mode="json")
+    file.write_text(json.dumps({"summary": {"receipt": receipt}}))
+    assert ecos("verify", "--home", home, "--receipt", file, "--json")["receipt"] == 3
+    file.write_text(json.dumps({**receipt, "epsilon_release": 0.0}))
+    assert "signature" in ecos("verify", "--home", home, "--receipt", file, fails=1)
+    file.write_text("{}")
+    assert "client_id" in ecos("verify", "--home", home, "--receipt", file, fails=2)
+    rows = ecos("ledger", "--home", home, "--json")["releases"]
+    assert [row["epsilon_total"] for row in rows] == [pytest.approx(found.epsilon) for found in releases]
+    assert [row["epsilon_release"] for row in rows] == [
+        pytest.approx(found.epsilon_release) for found in releases
+    ]
+    head, first, second, foot = ecos("ledger", "--home", home).splitlines()
+    assert head.split() == ["date", "who", "what", "epsilon", "total", "left"]
+    assert float(second.split()[-1]) == pytest.approx(2 - releases[1].epsilon, abs=1e-4)
+    assert "first" in first and foot.startswith("2 releases")
+
+
+def test_the_owner_refuses_and_reads_the_log(home: Path, tmp_path: Path) -> None:
+    policy = home / "policy.yaml"
+    policy.write_text(policy.read_text().replace("approval: automatic", "approval: manual"))
+    mailbox = tmp_path / "mailbox"
+    connection = connect(str(mailbox), (home / "token").read_text(), timeout_s=0)
+    with pytest.raises(Exception, match="in time"):
+        connection.score(some_centroids(), sigma=6, fingerprint="f")
+    ecos("work", "--home", home, "--mailbox", mailbox, "--once")
+    (key,) = ecos("approve", "--home", home, "--json")["waiting"]
+    assert ecos("refuse", key[:10], "--home", home, "--reason", "no", "--json") == {
+        "refused": key,
+        "reason": "no",
+    }
+    assert "one line" in ecos("refuse", key[:10], "--home", home, "--reason", "a\nb", fails=2)
+    ecos("token", "add", "b", "--home", home, "--token-file", tmp_path / "b.token")
+    ecos("token", "revoke", "b", "--home", home)
+    found = ecos("log", "--home", home, "--json")["lines"]
+    assert [line["event"] for line in found] == [
+        "start",
+        "request",
+        "refused",
+        "token added",
+        "token revoked",
+    ]
+    assert ecos("log", "--home", home, "--since", "2100-01-01") == "nothing was logged\n"
+    assert "such as" in ecos("log", "--home", home, "--since", "soon", fails=2)
+    ecos("log", "--home", home, "--export", tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_bytes().count(b"\n") == 5
 
 
 @pytest.mark.parametrize(
