@@ -27,9 +27,9 @@ from ecos_core.client.operations import aggregate, evaluate, label, label_histog
 from ecos_core.client.operations.task import Context, Prepare, Task
 from ecos_core.client.protocol import ClientInfo, Event, Receipt
 from ecos_core.errors import BudgetExceeded, InputError
-from ecos_core.privacy.accounting import account
+from ecos_core.privacy.accounting import epsilon_charged
 from ecos_core.privacy.events import Adjacency, GaussianEvent
-from ecos_core.privacy.ledger import StoredAnswer
+from ecos_core.privacy.ledger import Part, StoredAnswer
 from ecos_core.privacy.mechanisms import discrete_gaussian_noise
 from ecos_core.storage import sha256_hex
 
@@ -66,7 +66,9 @@ class Engine:
         """Load the accountants and the sampler and touch the features, so that the first answer is as quick
         as any.
         """
-        account([GaussianEvent(SIGMA_TRIED, 1.0, Adjacency(self.policy.adjacency))], self._ledger.delta)
+        epsilon_charged(
+            [GaussianEvent(SIGMA_TRIED, 1.0, Adjacency(self.policy.adjacency))], self._ledger.delta
+        )
         discrete_gaussian_noise(1, SIGMA_TRIED)
         for held in self._context.held.values():
             held.features.max(initial=0.0)
@@ -137,7 +139,7 @@ class Engine:
         """
         began: float | None = None
 
-        def release() -> bytes:
+        def release(_: Part) -> bytes:
             nonlocal began
             began = time.monotonic()
             return wire.encode({"operation": task.request.parameters.operation}, task.answer())
@@ -179,8 +181,7 @@ class Engine:
             events=tuple(_event(event) for event in task.events),
             delta=delta,
             epsilon=protocol.finite(total.epsilon),
-            epsilon_autodp=protocol.finite(total.epsilon_autodp),
-            epsilon_release=protocol.finite(account(task.events, delta).epsilon),
+            epsilon_release=protocol.finite(epsilon_charged(task.events, delta)),
         )
         receipt = sign_receipt(self._key, receipt)
         _, arrays = wire.decode(stored.answer)
@@ -230,7 +231,7 @@ class Engine:
             "requester": requester,
             **task.request.parameters.model_dump(mode="json", exclude={"participants"}),
             "shapes": shapes,
-            "epsilon_release": protocol.finite(account(task.events, self._ledger.delta).epsilon),
+            "epsilon_release": protocol.finite(epsilon_charged(task.events, self._ledger.delta)),
             "epsilon_before": protocol.finite(before.epsilon_spent),
             "epsilon_after": protocol.finite(after),
             "epsilon_limit": before.epsilon_limit,

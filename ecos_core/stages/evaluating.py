@@ -14,7 +14,7 @@ from ecos_core.client.connection import Release
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import InputError
 from ecos_core.stages.account import Account
-from ecos_core.stages.scoring import connect, planned
+from ecos_core.stages.scoring import connect, planned, stated
 from ecos_core.storage import Location
 from ecos_core.training.train import METRICS_NAME
 
@@ -47,7 +47,7 @@ def evaluate_at_client(model: str, client: ClientConfig, privacy: PrivacyConfig)
     plan = planned(privacy)
     content = (Location.of(model) / f"model-seed{seed}.onnx").read_bytes()
     with connect(client) as connection:
-        limit = connection.info().epsilon_limit
+        limit = stated(connection, privacy).epsilon_limit
         release = connection.evaluate(
             content,
             _classes(content),

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ecos_core.client.connection import Connection
 from ecos_core.client.connection import connect as connect_to
+from ecos_core.client.protocol import ClientInfo
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import InputError, RemoteError
@@ -65,10 +66,22 @@ def quote(client: ClientConfig, privacy: PrivacyConfig) -> Quote:
         return Quote(plan)
     try:
         with connect(client) as connection:
-            info = connection.info()
+            info = stated(connection, privacy)
     except RemoteError:
         return Quote(plan)
     return Quote(plan, info.epsilon_spent, info.epsilon_limit)
+
+
+def stated(connection: Connection, privacy: PrivacyConfig) -> ClientInfo:
+    """What the client states of itself. Raises InputError when it counts at another delta than the question is
+    planned at: its epsilon would not be the one that was asked for."""
+    info = connection.info()
+    if info.delta != privacy.delta:
+        raise InputError(
+            f"privacy: planned at delta {privacy.delta:g}, but the client counts epsilon at delta {info.delta:g}; "
+            f"nothing was asked: set delta to {info.delta:g}"
+        )
+    return info
 
 
 def answers_at_once(client: ClientConfig) -> bool:
@@ -98,7 +111,7 @@ def request_scores(
     named by the answer's digest. Raises RemoteError, PolicyError or BudgetExceeded as the client answers."""
     plan = planned(privacy)
     with connect(client) as connection:
-        limit = connection.info().epsilon_limit
+        limit = stated(connection, privacy).epsilon_limit
         release = connection.score(
             clustering.centroids,
             sigma=plan.sigma,

@@ -29,7 +29,7 @@ from ecos_core.privacy.planner import plan_knn, plan_sigma
 from ecos_core.sampling.store import read_selection
 from ecos_core.stages.account import Account
 from ecos_core.stages.clusterings import clustering_of
-from ecos_core.stages.scoring import connect
+from ecos_core.stages.scoring import connect, stated
 from ecos_core.storage import Location, Manifest, held, write_manifest, write_shard
 
 Method = Literal["private-knn", "label-histogram"]
@@ -103,6 +103,7 @@ def suggest(
     clustering = clustering_of(lake, Location.of(selection), source)
     picks = _picks(lake, clustering, chosen.sample_id[:count].tolist(), chosen.cluster[:count])
     with connect(client) as connection:
+        stated(connection, privacy)
         ask = _ask_knn if question.method == "private-knn" else _ask_histogram
         release, labels, confidence, how = ask(connection, picks, privacy, question)
     account = Account.after(release.receipt, privacy, how["sigma"], None)
