@@ -173,9 +173,6 @@ def timing(quick: bool) -> Iterator[Row]:
             Engine(make_home(Path(root) / str(number), table, answer_after_seconds=DEADLINE_S))
             for number, table in enumerate((features, features[1:]))
         ]
-        for seed in range(calls + 5):  # fill the accountants' caches: their time depends on the ledger only
-            privacy.epsilon_exact([privacy.histogram_event(50.0, count=seed + 1)], privacy.DELTA)
-            privacy.epsilon_autodp([privacy.histogram_event(50.0, count=seed + 1)], privacy.DELTA)
         taken: list[list[float]] = [[], []]
         for seed in range(calls):
             message = request(seed, 50.0)

@@ -36,9 +36,9 @@ with connect(sys.argv[1], open(sys.argv[2]).read()) as connection:
 LOADED = """
 import sys
 import ecos_cli.client, ecos_core.client.engine, ecos_core.client.service, ecos_core.client.requester, uvicorn
-from ecos_core.privacy.accounting import account
+from ecos_core.privacy.accounting import epsilon_charged
 from ecos_core.privacy.events import histogram_event
-account([histogram_event(6.12, gamma=0.8)], 1e-5)
+epsilon_charged([histogram_event(6.12, gamma=0.8)], 1e-5)
 print(*{line.split()[-1] for line in open("/proc/self/maps") if "/" in line}, sep="\\n")
 print(*{name for module in sys.modules.values() for name in
         (getattr(module, "__file__", None), getattr(module, "__cached__", None)) if name}, sep="\\n")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ecos_core.privacy.accounting import epsilon_exact
+from ecos_core.privacy.accounting import epsilon_charged
 from ecos_core.privacy.events import histogram_event
 from ecos_core.privacy.ledger import Ledger, Limits
 
@@ -78,7 +78,7 @@ def run(kills: int) -> list[Outcome]:
 
 def _spend(ledger: Ledger, request: str) -> bytes:
     answer = secrets.token_bytes
-    return ledger.spend(request, "server", "v1", "score", [EVENT], lambda: answer(32)).answer
+    return ledger.spend(request, "server", "v1", "score", [EVENT], lambda _: answer(32)).answer
 
 
 def _spend_and_die(folder: Path, boundary: int, request: str, send: Callable[[bytes], None]) -> None:
@@ -156,12 +156,12 @@ def _check(folder: Path, request: str, sent: bytes) -> list[str]:
     report = ledger.verify()
     before = ledger.statement()
     released = [row for row in before.events if row.operation == "score"]
-    if sent and abs(before.epsilon_spent - epsilon_exact([EVENT] * len(released), DELTA)) > 1e-9:
+    if sent and abs(before.epsilon_spent - epsilon_charged([EVENT] * len(released), DELTA)) > 1e-9:
         faults.append("spent is not what the entries cost")
     first = _spend(ledger, request)
     if sent and first != sent:
         faults.append("a second noise for one request")
-    stored = ledger.spend(request, "server", "v1", "score", [EVENT], lambda: b"never")
+    stored = ledger.spend(request, "server", "v1", "score", [EVENT], lambda _: b"never")
     if not stored.replayed or stored.answer != first:
         faults.append("the replay is not the stored answer")
     if sent and ledger.verify().releases != report.releases:

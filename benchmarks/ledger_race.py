@@ -61,6 +61,6 @@ def _ask(folder: Path, request: str, event: GaussianEvent) -> bytes:
 
 def _spend(ledger: Ledger, request: str, event: GaussianEvent) -> bytes:
     try:
-        return ledger.spend(request, "server", "v1", "score", [event], lambda: os.urandom(16)).answer
+        return ledger.spend(request, "server", "v1", "score", [event], lambda _: os.urandom(16)).answer
     except BudgetExceeded:
         return b""

@@ -271,7 +271,6 @@ def ledger(
     result = {
         "events": len(rows),
         "epsilon_spent": statement.epsilon_spent,
-        "epsilon_autodp": statement.epsilon_autodp,
         "epsilon_limit": statement.epsilon_limit,
         "delta": statement.delta,
         "answers_left": left,
@@ -288,7 +287,7 @@ def ledger(
     ]
     lines.append(
         f"{len(rows)} releases, epsilon {statement.epsilon_spent:.4f} of {statement.epsilon_limit:g} at "
-        f"delta {statement.delta:g} (autodp {statement.epsilon_autodp:.4f}); {left} more at sigma {sigma:g}"
+        f"delta {statement.delta:g}; {left} more at sigma {sigma:g}"
     )
     emit(result, as_json=as_json, text="\n".join(lines))
 
@@ -302,7 +301,7 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove the ledger's chain, its counter and its answers, and account for the past with both accountants.
+    """Prove the ledger's chain, its counter and its answers, and account for the past again, with autodp too.
 
     Example:  ecos client verify --home hospital
     """
@@ -317,6 +316,8 @@ def verify(
     report = book.verify()
     version = opened.identity.data_version
     statement = book.statement(None, version)
+    words = [spend.epsilon_autodp for spend in report.spends.values() if spend.epsilon_autodp is not None]
+    autodp = max(words, default=0.0) if len(words) == len(report.spends) else None
     result = {
         "verified": True,
         "entries": report.entries,
@@ -324,7 +325,7 @@ def verify(
         "counter": report.counter,
         "head": report.head,
         "epsilon_spent": statement.epsilon_spent,
-        "epsilon_autodp": statement.epsilon_autodp,
+        "epsilon_autodp": autodp,
         "epsilon_limit": statement.epsilon_limit,
         "delta": statement.delta,
         "answers_left": book.answers_left(
@@ -334,7 +335,11 @@ def verify(
     text = (
         f"verified: {report.entries} entries, {report.releases} releases, head {report.head[:16]}…\n"
         f"epsilon {statement.epsilon_spent:.4f} of {statement.epsilon_limit:g} at delta {statement.delta:g}; "
-        f"autodp says {statement.epsilon_autodp:.4f}"
+        + (
+            f"autodp agrees, and says {autodp:.4f} for the same releases"
+            if autodp is not None
+            else "autodp is not installed and was not asked: pip install 'ecos-sampling[verify]'"
+        )
     )
     if receipt is not None:
         result["receipt"] = shown.sequence

@@ -29,8 +29,9 @@ def plan(
 ) -> None:
     """The noise that an epsilon asks for, or the epsilon of a noise.
 
-    Nothing is read or spent. epsilon is exact (discrete Gaussian), epsilon_autodp is autodp's,
-    epsilon_paper what the original paper's looser accounting claims for the same sigma.
+    Nothing is read or spent. epsilon is what a client charges, also when questions follow from earlier answers;
+    epsilon_autodp is autodp's for fixed questions, where autodp is installed; epsilon_paper what the original
+    paper's looser accounting claims for the same sigma.
 
     Examples:
 
@@ -61,12 +62,13 @@ def plan(
 
 
 def _plan_text(plan: Plan) -> str:
+    autodp = "not installed" if plan.epsilon_autodp is None else f"{plan.epsilon_autodp:.4g}   autodp"
     sampled = "" if plan.gamma == 1.0 else f", Poisson sampling at gamma {plan.gamma:g}"
     return (
         f"{plan.releases} release(s), {plan.adjacency}, delta {plan.delta:g}{sampled}\n"
         f"  sigma            {plan.sigma:.5g}\n"
-        f"  epsilon          {plan.epsilon:.4g}   exact, discrete Gaussian\n"
-        f"  epsilon_autodp   {plan.epsilon_autodp:.4g}   autodp\n"
+        f"  epsilon          {plan.epsilon:.4g}   charged, discrete Gaussian\n"
+        f"  epsilon_autodp   {autodp}\n"
         f"  epsilon_paper    {plan.epsilon_paper:.4g}   the paper's accounting, gamma {plan.paper_gamma:g}"
     )
 

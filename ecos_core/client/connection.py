@@ -122,7 +122,6 @@ class Connection(ABC):
             gamma=float(gamma),
             delta=receipt.delta,
             epsilon=receipt.epsilon,
-            epsilon_autodp=receipt.epsilon_autodp,
             epsilon_release=receipt.epsilon_release,
             receipt=receipt,
         )

@@ -27,7 +27,7 @@ from ecos_core.client.operations.score import score_request
 from ecos_core.client.protocol import ClientInfo
 from ecos_core.client.release import Priced, Releases, operation_named
 from ecos_core.errors import BudgetExceeded, InputError
-from ecos_core.privacy.accounting import account
+from ecos_core.privacy.accounting import epsilon_charged
 from ecos_core.privacy.events import Adjacency, GaussianEvent
 from ecos_core.privacy.mechanisms import discrete_gaussian_noise
 from ecos_core.storage import sha256_hex
@@ -57,7 +57,9 @@ class Engine:
         """Load the accountants and the sampler and touch the features, so that the first answer is as quick
         as any.
         """
-        account([GaussianEvent(SIGMA_TRIED, 1.0, Adjacency(self.policy.adjacency))], self._ledger.delta)
+        epsilon_charged(
+            [GaussianEvent(SIGMA_TRIED, 1.0, Adjacency(self.policy.adjacency))], self._ledger.delta
+        )
         discrete_gaussian_noise(1, SIGMA_TRIED)
         for held in self._held.values():
             held.features.max(initial=0.0)
@@ -183,7 +185,7 @@ class Engine:
             "requester": requester,
             **priced.request.parameters.model_dump(mode="json", exclude={"participants"}),
             "shapes": shapes,
-            "epsilon_release": protocol.finite(account(priced.events, self._ledger.delta).epsilon),
+            "epsilon_release": protocol.finite(epsilon_charged(priced.events, self._ledger.delta)),
             "epsilon_before": protocol.finite(before.epsilon_spent),
             "epsilon_after": protocol.finite(after),
             "epsilon_limit": before.epsilon_limit,

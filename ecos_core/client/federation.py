@@ -38,8 +38,8 @@ class Dropped:
 class FederatedRelease:
     """A sum over clients, in the shape of a ``ScoreRelease``.
 
-    ``counts`` int64 [R]; ``sigma``: of the sum's noise; ``epsilon``, ``epsilon_autodp``, ``epsilon_release``:
-    of the client that fares worst; ``receipts``: of those that are in the sum; ``dropped``: the others.
+    ``counts`` int64 [R]; ``sigma``: of the sum's noise; ``epsilon``, ``epsilon_release``: of the client that
+    fares worst; ``receipts``: of those that are in the sum; ``dropped``: the others.
     """
 
     counts: Integers
@@ -49,7 +49,6 @@ class FederatedRelease:
     gamma: float
     delta: float
     epsilon: float
-    epsilon_autodp: float
     epsilon_release: float
     receipts: tuple[Receipt, ...]
     dropped: tuple[Dropped, ...]
@@ -164,7 +163,6 @@ def _released(
         gamma=gamma,
         delta=max(receipt.delta for receipt in receipts),
         epsilon=max(receipt.epsilon for receipt in receipts),
-        epsilon_autodp=max(receipt.epsilon_autodp for receipt in receipts),
         epsilon_release=max(receipt.epsilon_release for receipt in receipts),
         receipts=tuple(receipts),
         dropped=tuple(dropped),

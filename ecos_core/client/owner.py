@@ -13,7 +13,7 @@ from ecos_core.client.keys import public_hex, verify_receipt
 from ecos_core.client.protocol import Receipt, parse
 from ecos_core.client.wire import strict_json
 from ecos_core.errors import InputError, IntegrityError
-from ecos_core.privacy.accounting import account
+from ecos_core.privacy.accounting import epsilon_charged
 from ecos_core.privacy.budget import StatementRow
 from ecos_core.privacy.events import Adjacency, GaussianEvent
 
@@ -88,4 +88,4 @@ def account_lines(rows: Sequence[StatementRow], delta: float, last: int) -> Iter
         if place < len(rows) - last:
             yield Line(row, None, None)
         else:
-            yield Line(row, account(row.events, delta).epsilon, account(total, delta).epsilon)
+            yield Line(row, epsilon_charged(row.events, delta), epsilon_charged(total, delta))

@@ -140,8 +140,9 @@ class Receipt(Frozen):
     """The client's signed word on what it released and what that brought its ledger to.
 
     ``data_version`` is a random label; ``sequence`` the ledger's entry, ``counter`` its monotonic counter and
-    ``chain_hash`` its head after the entry, so that a client that forgets is found out. ``epsilon`` (exact)
-    and ``epsilon_autodp`` are totals at ``delta`` after this release, ``epsilon_release`` this one's alone.
+    ``chain_hash`` its head after the entry, so that a client that forgets is found out. ``epsilon`` is the
+    total at ``delta`` after this release, ``epsilon_release`` this one's alone; ``epsilon_autodp`` is in receipts of
+    older versions only.
     """
 
     version: Literal[1] = 1
@@ -158,13 +159,15 @@ class Receipt(Frozen):
     events: tuple[Event, ...]
     delta: float
     epsilon: float
-    epsilon_autodp: float
+    epsilon_autodp: float | None = None
     epsilon_release: float
     signature: str = ""
 
     def unsigned(self) -> bytes:
         """The bytes that the signature covers."""
-        return b"ecos-receipt-1\n" + canonical_json(self.model_dump(mode="json", exclude={"signature"}))
+        return b"ecos-receipt-1\n" + canonical_json(
+            self.model_dump(mode="json", exclude={"signature"}, exclude_none=True)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +183,6 @@ class ScoreRelease:
     gamma: float
     delta: float
     epsilon: float
-    epsilon_autodp: float
     epsilon_release: float
     receipt: Receipt
     replayed: bool = False

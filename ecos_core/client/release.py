@@ -29,9 +29,9 @@ from ecos_core.client.policy import Policy
 from ecos_core.client.protocol import Arrays, Event, Parameters, Receipt, Request, canonical_points, parse
 from ecos_core.client.records import PrivateFeatures
 from ecos_core.errors import InputError, PolicyError
-from ecos_core.privacy.accounting import account
+from ecos_core.privacy.accounting import epsilon_charged
 from ecos_core.privacy.events import Adjacency, GaussianEvent, knn_events
-from ecos_core.privacy.ledger import Ledger, StoredAnswer
+from ecos_core.privacy.ledger import Ledger, Part, StoredAnswer
 from ecos_core.privacy.mechanisms import discrete_gaussian_noise
 from ecos_core.storage import sha256_hex
 
@@ -97,7 +97,7 @@ class Releases:
         """
         operation = priced.request.parameters.operation
 
-        def answer() -> bytes:
+        def answer(_: Part) -> bytes:
             begun()
             return wire.encode({"operation": operation}, priced.answer())
 
@@ -129,8 +129,7 @@ class Releases:
             events=tuple(_told(event) for event in priced.events),
             delta=delta,
             epsilon=protocol.finite(total.epsilon),
-            epsilon_autodp=protocol.finite(total.epsilon_autodp),
-            epsilon_release=protocol.finite(account(priced.events, delta).epsilon),
+            epsilon_release=protocol.finite(epsilon_charged(priced.events, delta)),
         )
         return sign_receipt(self._key, receipt)
 

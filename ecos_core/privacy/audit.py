@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecos_core.errors import InputError
-from ecos_core.privacy.accounting import epsilon_autodp, epsilon_exact
-from ecos_core.privacy.events import MAX_SIGMA, MIN_SIGMA, Adjacency, GaussianEvent
+from ecos_core.privacy.accounting import epsilon_charged
+from ecos_core.privacy.events import GaussianEvent
+from ecos_core.privacy.gaussian import Loss
 
 # The world (False: without the record, True: with it) -> the cell's answers, shape (trials, repeats):
 # each trial is one request, asked ``repeats`` times.
@@ -76,7 +77,7 @@ def audit(
     ]
     found.append((grain_bound(without, present, count, risk, delta), "grain of the numbers"))
     lower, attack = max(found)
-    return AuditReport(len(without), lower, epsilon_exact([claim], delta), delta, confidence, attack)
+    return AuditReport(len(without), lower, epsilon_charged([claim], delta), delta, confidence, attack)
 
 
 def distance_bound(
@@ -92,11 +93,8 @@ def distance_bound(
         rate_bounds(false_alarms, len(without), risk / 2)[1],
     )
     separation = float(ndtri(low) - ndtri(high))
-    if not separation * MAX_SIGMA > 1.0:
-        return 0.0
-    sigma = max(1.0 / separation, MIN_SIGMA)
     # The analytic Gaussian: what the attacker sees is a mean, not the lattice.
-    return epsilon_autodp([GaussianEvent(sigma, 1.0, Adjacency.ADD_REMOVE)], delta)
+    return Loss(max(0.0, separation) ** 2).epsilon(delta)
 
 
 def grain_bound(

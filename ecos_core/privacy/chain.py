@@ -17,7 +17,7 @@ from typing import Any
 from ecos_core.errors import InputError, IntegrityError
 from ecos_core.privacy.counter import Mark
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 GENESIS_HASH = "0" * 64
 
 SCHEMA_V1 = """
@@ -40,8 +40,11 @@ CREATE TABLE answers (
 # Version 2: answers that are shared with a second requester are looked up by request, too.
 SCHEMA_V2 = "CREATE INDEX by_request ON entries (data_version, request_digest, kind)"
 
+# Version 3: entries may name cohorts, which a version that does not know them would undercharge.
+SCHEMA_V3 = ""
+
 # version: what brings a ledger from the version before to it.
-MIGRATIONS: dict[int, str] = {1: SCHEMA_V1, 2: SCHEMA_V2}
+MIGRATIONS: dict[int, str] = {1: SCHEMA_V1, 2: SCHEMA_V2, 3: SCHEMA_V3}
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,10 @@ def at(connection: sqlite3.Connection, sequence: int) -> Entry | None:
 
 
 def find(connection: sqlite3.Connection, data_version: str, request_digest: str, kind: str) -> list[Entry]:
-    """The entries of one request."""
+    """The entries of one request, in order."""
     rows = connection.execute(
-        "SELECT sequence, body, hash FROM entries WHERE data_version = ? AND request_digest = ? AND kind = ?",
+        "SELECT sequence, body, hash FROM entries WHERE data_version = ? AND request_digest = ? AND kind = ? "
+        "ORDER BY sequence",
         (data_version, request_digest, kind),
     )
     return [Entry(sequence, json.loads(body), found) for sequence, body, found in rows]

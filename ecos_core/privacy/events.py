@@ -22,8 +22,8 @@ MIN_SIGMA = 0.05
 MAX_SIGMA = 1e5
 MAX_SENSITIVITY = 1e4
 MAX_COUNT = 10**7
-# Up to sqrt(3) a change has one form only: by 1 in one, two or three cells.
-UNIT_CELLS_SENSITIVITY = 1.7321
+# Up to a squared sensitivity of 3 no cell changes by more than 1.
+ONE_EACH = 3
 
 
 class Adjacency(StrEnum):
@@ -99,7 +99,7 @@ class GaussianEvent:
                 f"sensitivity {self.sensitivity!r}: its square must be a whole number, since the query is "
                 "a vector of integers; scale the query or round the sensitivity up"
             )
-        if self.sensitivity > UNIT_CELLS_SENSITIVITY and self.sigma < 1.0:
+        if self.squared_sensitivity > ONE_EACH and self.sigma < 1.0:
             raise InputError(
                 f"sigma must be at least 1 for sensitivity {self.sensitivity:g}, got {self.sigma:g}"
             )
@@ -108,6 +108,13 @@ class GaussianEvent:
     def squared_sensitivity(self) -> int:
         """The whole number that ``sensitivity`` is the root of."""
         return round(self.sensitivity**2)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Squared change by one record, and how many records make it: two, on disjoint cells, where one
+        leaves and another comes."""
+        square = self.squared_sensitivity
+        return (square // 2, 2) if self.adjacency is Adjacency.REPLACE and square % 2 == 0 else (square, 1)
 
     @property
     def single(self) -> GaussianEvent:

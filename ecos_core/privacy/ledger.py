@@ -5,11 +5,14 @@ appends the events to a hash chain and commits with an fsync; then a counter in 
 advanced; only then the answer is returned. Killed anywhere, what was released was spent. Events are
 stored, never epsilons, so that a better accountant can be run over the past. Safe for several threads and
 processes on one machine.
+
+Records are accounted for by *cohort*: those that joined together. A release names the cohorts in it and charges
+each; one that it would bring over a limit is left out of it, and the others are answered about. Without cohorts a
+data version is one.
 """
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -20,9 +23,9 @@ from typing import Any
 
 from ecos_core.errors import BudgetExceeded, InputError
 from ecos_core.privacy import chain
-from ecos_core.privacy.accounting import MIN_DELTA, Spend, account
-from ecos_core.privacy.book import Book, rolled_back
-from ecos_core.privacy.budget import Account, Limits, check_requester, check_total
+from ecos_core.privacy.accounting import Spend, check_delta
+from ecos_core.privacy.book import Book, cohorts_in, rolled_back
+from ecos_core.privacy.budget import Limits
 from ecos_core.privacy.chain import Entry
 from ecos_core.privacy.counter import Mark, advance_mark, read_mark
 from ecos_core.privacy.database import Database, found_database
@@ -43,7 +46,10 @@ class StoredAnswer:
         answer: the bytes to send, the same for every repeat of the request.
         sequence: number of the entry that the answer belongs to.
         replayed: True when it was stored before and cost the data nothing now.
-        spend: total of the data version, over all requesters.
+        spend: what a record of the cohorts asked for has paid at most, over all requesters.
+        cohorts: those whose records are in the answer.
+        left_out: those that were asked for and are not, since a limit forbids it.
+        parts: how many independent noises are in the answer.
         counter: the ledger's counter: the highest sequence number in it.
         chain_hash: hash of the answer's entry, 64 hex digits.
     """
@@ -52,8 +58,20 @@ class StoredAnswer:
     sequence: int
     replayed: bool
     spend: Spend
+    cohorts: tuple[str, ...]
+    left_out: tuple[str, ...]
+    parts: int
     counter: int
     chain_hash: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """What to compute an answer from: the records of ``cohorts``, added to the answer ``before`` about the
+    others (None: there is none)."""
+
+    cohorts: tuple[str, ...]
+    before: bytes | None = None
 
 
 class Ledger:
@@ -86,8 +104,7 @@ class Ledger:
     def create(cls, folder: Path, limits: Limits, delta: float) -> Ledger:
         """Make an empty ledger in ``folder``. Raises InputError when one is there, on a network file
         system, or on a delta out of 1e-10..1."""
-        if not MIN_DELTA <= delta < 1.0:
-            raise InputError(f"delta must be at least {MIN_DELTA:g} and below 1, got {delta:g}")
+        check_delta(delta)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         refuse_network_filesystem(folder)
         ledger = cls(folder)
@@ -96,7 +113,8 @@ class Ledger:
         if ledger._database.path.exists() or known > 1:
             raise InputError(f"{folder}: holds a ledger already; one is never started anew over an old one")
         ledger._counter.unlink(missing_ok=True)
-        body = {"kind": "open", "time": ledger._book.now(), "delta": delta, "limits": asdict(limits)}
+        now = asdict(ledger._book.moment.next())
+        body = {"kind": "open", **now, "delta": delta, "limits": asdict(limits)}
         found_database(ledger._database.path, body, before_it_exists=partial(advance_mark, ledger._counter))
         ledger._refresh()
         return ledger
@@ -133,21 +151,25 @@ class Ledger:
         data_version: str,
         operation: str,
         events: Sequence[GaussianEvent],
-        answer: Callable[[], bytes],
+        answer: Callable[[Part], bytes],
+        cohorts: Sequence[str] = (),
     ) -> StoredAnswer:
-        """Answer a request once and for all: spend its events, store ``answer()``, commit, then return it.
+        """Answer a request once and for all: spend its events, store ``answer(part)``, commit, then return it.
 
-        ``answer`` runs inside the transaction, after the budget is checked and before anything is
-        written, so it may draw the noise first and read the data second. What it raises is passed on and
-        nothing is spent. The same ``request_digest`` on the same ``data_version`` gets the stored bytes,
-        for nothing; a second requester who asks it is charged on its own account but not on the total.
+        ``cohorts``: those that the data version holds now; without any it is one by itself. ``answer`` runs
+        inside the transaction, after the budget is checked and before anything is written, so it may draw the
+        noise first and read the data second. What it raises is passed on and nothing is spent. The same
+        ``request_digest`` on the same ``data_version`` gets the stored bytes, for nothing, unless cohorts came
+        since (or limits were raised): then those alone are asked and charged, and ``answer`` adds theirs to what
+        is stored. A second requester who asks the same is charged on its own account but not on the total.
 
-        Raises BudgetExceeded, InputError (no events, another adjacency than before),
-        LedgerUnavailableError (disk), AccountantsDisagree, IntegrityError when the ledger was tampered
-        with while open. Nothing was spent then.
+        Raises BudgetExceeded when no cohort has room, InputError (no events, another adjacency than before),
+        LedgerUnavailableError (disk), IntegrityError when the ledger was tampered with while open. Nothing was
+        spent then.
         """
         if not events:
             raise InputError("a release must declare at least one privacy event")
+        asked = tuple(cohorts) or (data_version,)
         body = {
             "request_digest": request_digest,
             "requester": requester,
@@ -157,18 +179,35 @@ class Ledger:
         }
         with self._lock, self._database.writing() as connection:
             self._catch_up(connection)
-            if stored := chain.find(connection, data_version, request_digest, "release"):
-                entry, spend = stored[0], account(self._book.accounts[data_version].total(), self.delta)
-                answered = chain.stored_answer(connection, entry, str(self._database.path))
-                self._share(connection, entry, body, events)
+            known = [
+                entry
+                for kind in ("release", "extension")
+                for entry in chain.find(connection, data_version, request_digest, kind)
+            ]
+            answered = {name for entry in known for name in cohorts_in(entry.body)}
+            self._share(connection, known, body, events)
+            part = self._part(
+                connection, known, [name for name in asked if name not in answered], body, events
+            )
+            if part is not None:
+                content = bytes(answer(part))
+                details = {"cohorts": list(part.cohorts), "answer_sha256": chain.digest(content)}
+                kind = "extension" if known else "release"
+                known.append(self._append(connection, kind, {**body, **details}))
+                chain.store_answer(connection, known[-1].sequence, content)
+                answered.update(part.cohorts)
             else:
-                spend = self._check_budget(requester, data_version, events)
-                answered = bytes(answer())
-                entry = self._append(connection, "release", {**body, "answer_sha256": chain.digest(answered)})
-                chain.store_answer(connection, entry.sequence, answered)
+                content = chain.stored_answer(connection, known[-1], str(self._database.path))
             counter = chain.head(connection)
         self._committed(counter)
-        return StoredAnswer(answered, entry.sequence, bool(stored), spend, counter.sequence, entry.chain_hash)
+        self._refresh()
+        held = tuple(name for name in asked if name in answered)
+        left_out = tuple(name for name in asked if name not in answered)
+        spend = self._book.spent(held, until=counter.sequence)
+        sequence, chain_hash = known[-1].sequence, known[-1].chain_hash
+        return StoredAnswer(
+            content, sequence, part is None, spend, held, left_out, len(known), counter.sequence, chain_hash
+        )
 
     def set_limits(self, limits: Limits) -> None:
         """Change the limits; the change is an entry of the chain."""
@@ -178,33 +217,37 @@ class Ledger:
         self._committed(entry.mark)
         self._refresh()
 
-    def check(self, requester: str, data_version: str, events: Sequence[GaussianEvent]) -> Spend:
-        """What the data version's total would become; nothing is spent. Raises what ``spend`` would."""
+    def check(
+        self, requester: str, data_version: str, events: Sequence[GaussianEvent], cohorts: Sequence[str] = ()
+    ) -> Spend:
+        """What a record of the cohorts that a release would be about would then have paid at most; nothing is
+        spent. Raises what ``spend`` would."""
         self._refresh()
-        return self._check_budget(requester, data_version, events)
+        allowed = self._book.budget.room(tuple(cohorts) or (data_version,), requester, events)
+        return self._book.spent(allowed, and_then=events)
 
-    def total_at(self, data_version: str, sequence: int) -> Spend:
-        """What the data version had spent, over all requesters, when the entry ``sequence`` was written."""
+    def total_at(self, data_version: str, sequence: int, cohorts: Sequence[str] = ()) -> Spend:
+        """What a record of the cohorts had paid at most, over all requesters, when an entry was written."""
         self._refresh()
-        used = self._book.accounts.get(data_version, Account())
-        return account(used.total(sequence), self.delta)
+        return self._book.spent(tuple(cohorts) or (data_version,), until=sequence)
 
-    def statement(self, requester: str | None = None, data_version: str | None = None) -> Statement:
-        """Events, spent and allowed of one data version (the newest used, by default), by one requester
-        or all."""
+    def statement(
+        self, requester: str | None = None, data_version: str | None = None, cohorts: Sequence[str] = ()
+    ) -> Statement:
+        """Events, spent and allowed of one data version (the newest used, by default), by one requester or
+        all; of those cohorts of it, or of all that were ever asked."""
         self._refresh()
         version = data_version or self._book.newest_version
-        used = self._book.accounts.get(version or "", Account())
-        if requester is None:
-            rows, events, limit = used.rows, used.total(), self.limits.total
-        else:
-            since = self._book.now() - self.limits.window_s if self.limits.window_s else -math.inf
-            rows, events = used.by_requester.get(requester, []), used.of(requester, since)
-            limit = self.limits.requester_limit
-        spend = account(events, self.delta)
-        return Statement(
-            version, requester, tuple(rows), spend.epsilon, spend.epsilon_autodp, limit, self.delta
-        )
+        rows = [
+            row
+            for row in self._book.rows.get(version or "", ())
+            if (not row.shared if requester is None else row.requester == requester)
+        ]
+        names = tuple(cohorts) or tuple(self._book.cohorts.get(version or "", ()))
+        by_cohort = {name: self._book.spent([name], requester).epsilon for name in names}
+        limit = self.limits.total if requester is None else self.limits.requester_limit
+        spent = max(by_cohort.values(), default=0.0)
+        return Statement(version, requester, tuple(rows), spent, limit, self.delta, by_cohort)
 
     def answers_left(
         self,
@@ -214,17 +257,20 @@ class Ledger:
         gamma: float = 1.0,
         requester: str | None = None,
         data_version: str | None = None,
+        cohorts: Sequence[str] = (),
     ) -> int:
-        """How many more histograms at this sigma the limits allow, up to a million.
+        """How many more histograms at this sigma the limits allow about at least one cohort, up to a million.
 
         For one requester, or for all of them together. Raises InputError on another adjacency than was used.
         """
         self._refresh()
         version = data_version or self._book.newest_version or ""
+        names = tuple(cohorts) or tuple(self._book.cohorts.get(version, ())) or (version,)
+        budget = self._book.budget
 
         def allowed(count: int) -> bool:
             try:
-                self._check_budget(requester, version, [histogram_event(sigma, adjacency, gamma, count)])
+                budget.room(names, requester, [histogram_event(sigma, adjacency, gamma, count)])
             except BudgetExceeded:
                 return False
             return True
@@ -232,8 +278,8 @@ class Ledger:
         return largest(allowed, MAX_ANSWERS_COUNTED)
 
     def verify(self) -> VerifyReport:
-        """Re-hash every entry and answer, compare with the counter, re-account the past with both
-        accountants.
+        """Re-hash every entry and answer, compare with the counter, re-account the past, with autodp too
+        where it is installed. The time is linear in the entries.
 
         Raises IntegrityError at the first thing that is not as recorded, AccountantsDisagree.
         """
@@ -251,33 +297,47 @@ class Ledger:
         """Close this thread's connection."""
         self._database.close()
 
-    def _check_budget(
-        self, requester: str | None, data_version: str, events: Sequence[GaussianEvent]
-    ) -> Spend:
-        book = self._book
-        if requester is not None:
-            used = book.accounts.get(data_version, Account())
-            check_requester(used, book.limits, requester, events, book.delta, book.now())
-        return check_total(book.accounts, data_version, book.limits, events, book.delta)
+    def _part(
+        self,
+        connection: sqlite3.Connection,
+        known: Sequence[Entry],
+        wanted: Sequence[str],
+        body: dict[str, Any],
+        events: Sequence[GaussianEvent],
+    ) -> Part | None:
+        """What is to be computed now; None when what is known is the answer."""
+        try:
+            allowed = self._book.budget.room(wanted, body["requester"], events)
+        except BudgetExceeded:
+            if not known:
+                raise
+            return None
+        if not allowed:
+            return None
+        before = chain.stored_answer(connection, known[-1], str(self._database.path)) if known else None
+        return Part(allowed, before)
 
     def _share(
         self,
         connection: sqlite3.Connection,
-        entry: Entry,
+        known: Sequence[Entry],
         body: dict[str, Any],
         events: Sequence[GaussianEvent],
     ) -> None:
-        """Charge a stored answer to a requester who did not have it, on its own account only."""
-        requester, version = body["requester"], body["data_version"]
-        known = chain.find(connection, version, body["request_digest"], "shared")
-        if requester in {found.body["requester"] for found in (entry, *known)}:
-            return
-        used = self._book.accounts[version]
-        check_requester(used, self.limits, requester, events, self.delta, self._book.now())
-        self._append(connection, "shared", {**body, "answer_of": entry.sequence})
+        """Charge stored answers to a requester who did not have them, on its own account only."""
+        requester = body["requester"]
+        shared = chain.find(connection, body["data_version"], body["request_digest"], "shared")
+        had = {found.body["answer_of"] for found in shared if found.body["requester"] == requester}
+        for entry in known:
+            if entry.body["requester"] == requester or entry.sequence in had:
+                continue
+            cohorts = cohorts_in(entry.body)
+            self._book.budget.check_requester(cohorts, requester, events)
+            details = {"cohorts": list(cohorts), "answer_of": entry.sequence}
+            self._append(connection, "shared", {**body, **details})
 
     def _append(self, connection: sqlite3.Connection, kind: str, body: dict[str, Any]) -> Entry:
-        return chain.append(connection, {"kind": kind, "time": self._book.now(), **body})
+        return chain.append(connection, {"kind": kind, **asdict(self._book.moment.next()), **body})
 
     def _committed(self, mark: Mark) -> None:
         """After the commit, before the answer leaves."""

@@ -7,7 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ecos_core.errors import BudgetExceeded, InputError
-from ecos_core.privacy.accounting import account, epsilon_exact, epsilon_paper
+from ecos_core.privacy.accounting import (
+    autodp_is_here,
+    epsilon_autodp,
+    epsilon_charged,
+    epsilon_paper,
+)
 from ecos_core.privacy.events import (
     MAX_SIGMA,
     MIN_SIGMA,
@@ -34,8 +39,9 @@ _LEAST_KNN_SIGMA = 1.0
 class Plan:
     """``releases`` histograms with noise ``sigma`` (after Poisson sampling at ``gamma``), and what they cost.
 
-    The epsilons are totals at ``delta``, with whatever was spent before; ``epsilon_paper`` is the
-    original paper's accounting of the same noise, or None where there was other spending before.
+    The epsilons are totals at ``delta``, with whatever was spent before; ``epsilon_autodp`` is None where autodp is
+    not installed. ``epsilon_paper`` is the original paper's accounting of the same noise, or None where there
+    was other spending before.
     """
 
     sigma: float
@@ -44,7 +50,7 @@ class Plan:
     gamma: float
     releases: int
     epsilon: float
-    epsilon_autodp: float
+    epsilon_autodp: float | None
     epsilon_paper: float | None = None
     paper_gamma: float | None = None
 
@@ -68,7 +74,7 @@ def plan_sigma(
     """
 
     def cost(sigma: float) -> float:
-        return epsilon_exact([*spent, _release(sigma, adjacency, gamma, releases)], delta)
+        return epsilon_charged([*spent, _release(sigma, adjacency, gamma, releases)], delta)
 
     sigma = _smallest_within(cost, epsilon, delta, spent, releases, "releases")
     return plan_epsilon(sigma, delta, adjacency=adjacency, gamma=gamma, releases=releases, spent=spent)
@@ -92,7 +98,7 @@ def plan_knn(
 
     def cost(sigma: float) -> float:
         sigma = max(sigma, _LEAST_KNN_SIGMA)
-        return epsilon_exact(
+        return epsilon_charged(
             knn_events(sigma, sigma, adjacency=adjacency, gamma=gamma, queries=queries), delta
         )
 
@@ -110,7 +116,7 @@ def plan_epsilon(
 ) -> Plan:
     """What ``releases`` more histograms with noise ``sigma`` cost, on top of ``spent``. Raises InputError."""
     release = _release(sigma, adjacency, gamma, releases)
-    spend = account([*spent, release], delta)
+    events = [*spent, release]
     paper = paper_gamma = None
     if not spent:
         paper_gamma = gamma if gamma < 1.0 else PAPER_GAMMA
@@ -121,8 +127,8 @@ def plan_epsilon(
         adjacency=release.adjacency,
         gamma=release.gamma,
         releases=releases,
-        epsilon=spend.epsilon,
-        epsilon_autodp=spend.epsilon_autodp,
+        epsilon=epsilon_charged(events, delta),
+        epsilon_autodp=epsilon_autodp(events, delta) if autodp_is_here() else None,
         epsilon_paper=paper,
         paper_gamma=paper_gamma,
     )
@@ -139,7 +145,7 @@ def _smallest_within(
     """The smallest sigma that keeps ``cost`` within ``epsilon``. Raises InputError, BudgetExceeded."""
     if not math.isfinite(epsilon) or epsilon <= 0.0:
         raise InputError(f"epsilon must be a positive number, got {epsilon:g}")
-    already = epsilon_exact(spent, delta)
+    already = epsilon_charged(spent, delta)
     if already >= epsilon:
         raise BudgetExceeded(already, already, epsilon, delta)
     sigma = _smallest(cost, epsilon, _guess(cost, epsilon, delta))

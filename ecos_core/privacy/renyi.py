@@ -1,4 +1,4 @@
-"""Renyi accounting of Poisson-subsampled Gaussians: what the paper did, and what autodp should come to.
+"""The paper's accounting: Renyi divergences of Poisson-subsampled Gaussians.
 
 For whole orders a >= 2 and s = sensitivity^2 / (2 sigma^2) the Renyi divergence of one release is
 
@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ecos_core.privacy.events import Adjacency, GaussianEvent
+from ecos_core.privacy.events import GaussianEvent
 
 MAX_ORDER = 1 << 14
 
@@ -35,31 +35,6 @@ def epsilon_paper(events: Sequence[GaussianEvent], delta: float) -> float:
         return total + math.log(1.0 / delta) / (order - 1)
 
     return _valley(converted)
-
-
-def epsilon_renyi(events: Sequence[GaussianEvent], delta: float) -> float:
-    """Renyi accounting at the events' own sensitivity, with the conversion of Balle et al. (AISTATS 2020,
-    theorem 21): R(a) + log((a-1)/a) - (log delta + log a) / (a-1).
-
-    Replacing after subsampling on disjoint cells costs at most one removal and one addition.
-    """
-    if not events:
-        return 0.0
-    parts = [renyi_parts(event) for event in events]
-
-    def converted(order: int) -> float:
-        total = sum(count * divergence(order, gamma, scale) for scale, gamma, count in parts)
-        return total + math.log1p(-1.0 / order) - (math.log(delta) + math.log(order)) / (order - 1)
-
-    return max(0.0, _valley(converted))
-
-
-def renyi_parts(event: GaussianEvent) -> tuple[float, float, int]:
-    """sensitivity^2 / (2 sigma^2), gamma and count of the add/remove releases that bound ``event``."""
-    square, count = event.squared_sensitivity, event.count
-    if event.gamma < 1.0 and event.adjacency is Adjacency.REPLACE and square % 2 == 0:
-        square, count = square // 2, 2 * count
-    return square / (2.0 * event.sigma**2), event.gamma, count
 
 
 @lru_cache(maxsize=1 << 14)

@@ -8,14 +8,17 @@ from typing import Any, Self
 
 from ecos_core.client.protocol import Receipt
 from ecos_core.config import PrivacyConfig
-from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, Adjacency
+from ecos_core.privacy.accounting import epsilon_autodp
+from ecos_core.privacy.events import HISTOGRAM_SENSITIVITY, MAX_SIGMA, Adjacency, GaussianEvent
+from ecos_core.privacy.gaussian import mu_of
 
 
 @dataclass(frozen=True)
 class Account:
     """The account after one release.
 
-    ``epsilon_release``: of this one; ``epsilon`` (exact) and ``epsilon_autodp``: of all so far, at ``delta``.
+    ``epsilon_release``: of this one; ``epsilon``: of all so far, at ``delta``, as the client charges it;
+    ``epsilon_autodp``: the same by autodp, see ``autodp_total``.
     ``sigma``: standard deviation of the noise in records, ``sensitivity``: L2, ``gamma``: share of the records asked.
     ``epsilon_limit``: what the client said its limit is when it was asked; owners may change it, so no file keeps it.
     """
@@ -35,7 +38,7 @@ class Account:
         """The account that a receipt states, for a release asked for with ``privacy`` at noise ``sigma``."""
         return cls(
             epsilon=receipt.epsilon,
-            epsilon_autodp=receipt.epsilon_autodp,
+            epsilon_autodp=autodp_total(receipt),
             epsilon_release=receipt.epsilon_release,
             delta=receipt.delta,
             sigma=sigma,
@@ -61,3 +64,21 @@ class Account:
     def remaining(self) -> float | None:
         """Epsilon left below the limit; None where that is not known."""
         return None if self.epsilon_limit is None else max(0.0, self.epsilon_limit - self.epsilon)
+
+
+def autodp_total(receipt: Receipt) -> float:
+    """autodp's price of this release's events after the client's past.
+
+    A receipt names its own events; of the past it states the epsilon only, which is taken as the one Gaussian release
+    that costs it. So it is autodp's word on a first release, and after others its word on the composition.
+    """
+    if receipt.epsilon_autodp is not None:
+        return receipt.epsilon_autodp
+    events = [
+        GaussianEvent(event.sigma, event.sensitivity, Adjacency(event.adjacency), event.gamma, event.count)
+        for event in receipt.events
+    ]
+    past = mu_of(receipt.epsilon, receipt.delta) ** 2 - mu_of(receipt.epsilon_release, receipt.delta) ** 2
+    if past > MAX_SIGMA**-2:
+        events.append(GaussianEvent(past**-0.5, 1.0, events[0].adjacency))
+    return epsilon_autodp(events, receipt.delta)

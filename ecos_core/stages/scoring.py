@@ -72,7 +72,7 @@ def quote(client: ClientConfig, privacy: PrivacyConfig) -> Quote:
         return Quote(plan)
     try:
         with connect(client) as connection:
-            info = connection.info()
+            info = connection.agreed(privacy.delta)
     except RemoteError:
         return Quote(plan)
     return Quote(plan, info.epsilon_spent, info.epsilon_limit)

@@ -55,13 +55,13 @@ def test_every_way_to_label_is_compared_at_the_same_epsilons(data, monkeypatch):
 
 
 def test_queries_and_scores_together_cost_what_one_histogram_does():
-    from ecos_core.privacy.accounting import epsilon_exact
+    from ecos_core.privacy.accounting import epsilon_charged
     from ecos_core.privacy.events import Adjacency, histogram_event, knn_events
 
     sigma, share = planned_sigma(2.0, 1e-5), client_labelling.SCORES_SHARE
     noise = client_labelling.knn_sigma(sigma, 30, 1 - share)
     labels = knn_events(1e5, noise, adjacency=Adjacency.ADD_REMOVE, gamma=1.0, queries=30)
-    assert epsilon_exact([histogram_event(sigma / math.sqrt(share)), *labels], 1e-5) == pytest.approx(
+    assert epsilon_charged([histogram_event(sigma / math.sqrt(share)), *labels], 1e-5) == pytest.approx(
         2, rel=0.02
     )
 

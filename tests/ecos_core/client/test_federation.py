@@ -16,7 +16,7 @@ from ecos_core.client.home import Home, open_home
 from ecos_core.client.keys import public_hex
 from ecos_core.client.policy import Policy
 from ecos_core.errors import PolicyError, RemoteError
-from ecos_core.privacy.accounting import epsilon_exact
+from ecos_core.privacy.accounting import epsilon_charged
 from ecos_core.privacy.events import Adjacency, histogram_event
 from tests.client_support import FINGERPRINT, make_home, serving, some_centroids, some_features, token_of
 
@@ -177,7 +177,7 @@ def test_a_secure_sum_of_units_counts_each_unit_once(tmp_path: Path) -> None:
         )
     assert abs(release.counts[0] - 80) < 3 * 6 + 1
     assert abs(release.counts[1]) < 3 * 6 + 1
-    one = epsilon_exact([histogram_event(3.0, Adjacency.UNIT)], release.delta)
+    one = epsilon_charged([histogram_event(3.0, Adjacency.UNIT)], release.delta)
     assert release.epsilon == pytest.approx(one, rel=0.02)
 
 

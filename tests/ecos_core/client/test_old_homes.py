@@ -19,7 +19,7 @@ MOMENTS = GaussianEvent(6.0 * 1024, 1024.0, Adjacency.ADD_REMOVE)  # as a releas
 def test_a_release_of_an_operation_that_is_gone_stays_accounted(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     home.open_ledger().spend(
-        "0" * 64, "first", home.identity.data_version, "moments", [MOMENTS], lambda: b"x"
+        "0" * 64, "first", home.identity.data_version, "moments", [MOMENTS], lambda _: b"x"
     )
     policy = home.path / "policy.yaml"
     rules = yaml.safe_load(policy.read_text())

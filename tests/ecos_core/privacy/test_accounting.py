@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,10 +15,10 @@ from ecos_core.privacy import accounting
 from ecos_core.privacy.accounting import (
     ACCOUNTANTS,
     AccountantsDisagree,
-    account,
     epsilon_autodp,
-    epsilon_exact,
+    epsilon_charged,
     epsilon_paper,
+    witnessed,
 )
 from ecos_core.privacy.events import Adjacency, GaussianEvent, histogram_event
 
@@ -119,51 +120,46 @@ def test_mixed_adjacencies_are_refused(epsilon) -> None:
 
 @pytest.mark.parametrize("sigma", GOLDEN)
 def test_golden_table(sigma: int) -> None:
+    """What is charged is never below the exact figure; without sampling it is at it."""
     paper, sampled, sampled_replace, plain, plain_replace = GOLDEN[sigma]
-    found = {
-        paper: epsilon_paper([histogram_event(sigma, gamma=0.8)], DELTA),
-        sampled: epsilon_exact([histogram_event(sigma, gamma=0.8)], DELTA),
-        sampled_replace: epsilon_exact([histogram_event(sigma, REPLACE, gamma=0.8)], DELTA),
-        plain: epsilon_exact([histogram_event(sigma)], DELTA),
-        plain_replace: epsilon_exact([histogram_event(sigma, REPLACE)], DELTA),
-    }
-    for golden, value in found.items():
-        # The table is rounded to its last digit, and came from a coarser grid; the rest is within 0.5 %.
-        rounding = 0.00005 if golden is paper else 0.0005
-        assert abs(value - golden) <= rounding + 0.005 * golden
+    assert epsilon_paper([histogram_event(sigma, gamma=0.8)], DELTA) == pytest.approx(paper, abs=5e-5)
+    # The table is rounded to its last digit, and came from a coarser grid.
+    for golden, adjacency in ((plain, ADD_REMOVE), (plain_replace, REPLACE)):
+        charged = epsilon_charged([histogram_event(sigma, adjacency)], DELTA)
+        assert golden - 0.0005 <= charged <= golden * 1.005 + 0.0005
+    for golden, adjacency in ((sampled, ADD_REMOVE), (sampled_replace, REPLACE)):
+        charged = epsilon_charged([histogram_event(sigma, adjacency, gamma=0.8)], DELTA)
+        assert golden - 0.0005 <= charged <= golden * 1.12
 
 
 def test_ten_releases_at_sigma_5() -> None:
     """2.594 exactly, against 2.814 by autodp's plain composition; its ComposeGaussian is tight."""
     events = [histogram_event(5, count=10)]
-    assert epsilon_exact(events, DELTA) == pytest.approx(2.594, rel=1e-3)
+    assert epsilon_charged(events, DELTA) == pytest.approx(2.5975, rel=1e-3)
     assert epsilon_autodp(events, DELTA) == pytest.approx(2.594, rel=1e-3)
 
 
-def test_the_discrete_noise_costs_more_than_the_continuous_formula_says() -> None:
-    """0.9 % at sigma 2, at most 0.16 % from sigma 5 (the closed form of Balle and Wang 2018 is autodp's)."""
+def test_the_discrete_noise_is_charged_more_than_the_continuous_formula_says() -> None:
+    """About 1 / (24 sigma^2) on mu (the closed form of Balle and Wang 2018 is autodp's)."""
+    for sigma, most in (
+        (1.0, 0.075),
+        (2.0, 0.016),
+        (5.0, 0.0021),
+        (6.12, 0.0014),
+        (40.0, 1e-4),
+        (300.0, 1e-4),
+    ):
+        for event in (histogram_event(sigma), histogram_event(sigma, count=100)):
+            ratio = epsilon_charged([event], DELTA) / epsilon_autodp([event], DELTA)
+            assert 1.0 - 1e-7 <= ratio <= 1.0 + most
 
-    def gap(sigma: float) -> float:
-        return (
-            epsilon_exact([histogram_event(sigma)], DELTA) / epsilon_autodp([histogram_event(sigma)], DELTA)
-            - 1
-        )
 
-    assert gap(2) == pytest.approx(0.009, abs=0.0005)
-    assert all(-1e-4 < gap(sigma) < 0.0017 for sigma in (5, 10, 40))
-
-
-@pytest.mark.parametrize("sigma", [1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.12, 8.0, 20.0])
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 6.12, 20.0, 127.9, 128.0, 5000.0])
 def test_the_accountants_agree_within_the_stated_rule(sigma: float) -> None:
-    """docs/privacy.md: 0.1 % + 0.15 / sigma^2 of the exact figure, and 1e-5, for delta up to 1e-3."""
     for delta in (1e-9, 1e-7, 1e-5, 1e-3):
         for square, count in ((1, 1), (1, 20), (2, 1), (3, 5)):
             events = [GaussianEvent(sigma, math.sqrt(square), ADD_REMOVE, count=count)]
-            exact = epsilon_exact(events, delta)
-            allowed = (0.001 + 0.15 / sigma**2) * exact + 1e-5
-            assert abs(epsilon_autodp(events, delta) - exact) <= allowed
-            low, high = accounting.expected_autodp(events, exact, delta)
-            assert (low, high) == pytest.approx((exact - allowed, exact + allowed))
+            assert witnessed(events, delta) == epsilon_autodp(events, delta)
 
 
 # Against each other and against an independent witness.
@@ -177,77 +173,84 @@ def direct_delta(sigma: float, epsilon: float) -> float:
     return math.fsum(max(0.0, law[x] - math.exp(epsilon) * law.get(x - 1, 0.0)) for x in reach) / total
 
 
-@pytest.mark.parametrize("sigma", [0.3, 0.5, 1.0, 2.0, 6.12, 30.0])
-def test_one_release_against_the_definition(sigma: float) -> None:
-    epsilon = epsilon_exact([histogram_event(sigma)], DELTA)
+@pytest.mark.parametrize(
+    ("sigma", "slack"), [(0.3, 0.6), (0.5, 0.3), (1.0, 0.05), (2.0, 0.004), (6.12, 0.001), (30.0, 5e-4)]
+)
+def test_one_release_against_the_definition(sigma: float, slack: float) -> None:
+    epsilon = epsilon_charged([histogram_event(sigma)], DELTA)
     assert direct_delta(sigma, epsilon) <= DELTA * (1 + 1e-9)
-    assert direct_delta(sigma, epsilon * (1 - 1e-3)) > DELTA
+    assert direct_delta(sigma, epsilon * (1 - slack)) > DELTA
 
 
 @pytest.mark.parametrize(
-    ("sigma", "gamma", "count"), [(5, 1.0, 7), (3, 0.8, 20), (1.5, 0.1, 100), (12, 0.5, 1)]
-)
-def test_against_dp_accountings_own_construction(sigma: float, gamma: float, count: int) -> None:
+    ("sigma", "gamma", "count", "slack"),
+    [(5, 1.0, 7, 0.002), (2, 1.0, 100, 0.016), (40, 1.0, 1000, 2e-4), (3, 0.8, 20, 0.14), (12, 0.5, 1, 0.08),
+     (1.5, 0.1, 100, 8.0)],
+)  # fmt: skip
+def test_never_below_the_exact_price_of_fixed_questions(
+    sigma: float, gamma: float, count: int, slack: float
+) -> None:
+    """The privacy-loss distribution of the discrete Gaussian, by dp_accounting itself."""
     from dp_accounting.pld.privacy_loss_distribution import from_discrete_gaussian_mechanism
 
-    interval = 1e-4
     losses = from_discrete_gaussian_mechanism(
-        sigma, sampling_prob=gamma, value_discretization_interval=interval, use_connect_dots=True
+        sigma, sampling_prob=gamma, value_discretization_interval=1e-4, use_connect_dots=True
     )
-    witness = losses.self_compose(count).get_epsilon_for_delta(DELTA)
-    assert epsilon_exact([histogram_event(sigma, gamma=gamma, count=count)], DELTA) == pytest.approx(
-        witness, 1e-3
-    )
+    exact = losses.self_compose(count).get_epsilon_for_delta(DELTA)
+    charged = epsilon_charged([histogram_event(sigma, gamma=gamma, count=count)], DELTA)
+    # dp_accounting's own figure is up to 0.01 % over the exact one.
+    assert exact * (1 - 1e-4) <= charged <= exact * (1 + slack)
 
 
 def test_replacing_after_sampling_against_the_joint_law_of_the_two_cells() -> None:
     """The two data sets differ in two cells under one coin: summed over the plane, term by term."""
-    import numpy as np
-
     sigma, gamma = 2.0, 0.6
-    x = np.arange(-40, 41)
-    law = np.exp(-(x**2) / (2 * sigma**2))
-    law /= law.sum()
-    moved = np.exp(-((x - 1) ** 2) / (2 * sigma**2))
-    moved /= moved.sum()
+    law, moved = discrete_law(sigma, 40), np.roll(discrete_law(sigma, 40), 1)
     mixed = (1 - gamma) * law + gamma * moved
     first, second = np.outer(mixed, law), np.outer(law, mixed)
-    epsilon = epsilon_exact([histogram_event(sigma, REPLACE, gamma)], DELTA)
+    epsilon = epsilon_charged([histogram_event(sigma, REPLACE, gamma)], DELTA)
     assert np.maximum(first - math.exp(epsilon) * second, 0).sum() <= DELTA * (1 + 1e-9)
-    assert np.maximum(first - math.exp(epsilon * 0.999) * second, 0).sum() > DELTA
+
+
+def discrete_law(sigma: float, reach: int) -> np.ndarray:
+    law = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return law / law.sum()
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0, 3.0, 5.0, 10.0])
 @pytest.mark.parametrize(
-    ("square", "cells"),
+    "cells",
     [
-        (4, (1, 1, 1, 1)),
-        (5, (2, 1)),
-        (8, (2, 2)),
-        (9, (2, 2, 1)),
-        (12, (2, 2, 2)),
-        (25, (4, 3)),
-        (25, (1,) * 25),
+        (1, 1),
+        (1, 1, 1),
+        (1, 1, 1, 1),
+        (2,),
+        (2, 1),
+        (2, 2),
+        (3,),
+        (2, 2, 1),
+        (2, 2, 2),
+        (4, 3),
+        (5,),
+        (1,) * 25,
     ],
 )
-def test_a_larger_sensitivity_covers_every_way_to_spread_it(
-    sigma: float, square: int, cells: tuple[int, ...]
-) -> None:
-    import numpy as np
-
-    from ecos_core.privacy.loss import epsilon_of, on_grid
-
-    noise = np.arange(-60, 61)
-    law = np.exp(-(noise**2) / (2 * sigma**2))
-    law /= law.sum()
-    losses = on_grid(np.zeros(1), np.ones(1), 2e-3)
+def test_a_larger_sensitivity_covers_every_way_to_spread_it(sigma: float, cells: tuple[int, ...]) -> None:
+    """The sum of cell times noise decides between the two data sets: its law with the change and without."""
+    reach = math.ceil(16 * sigma)
+    law = discrete_law(sigma, reach)
+    without = np.ones(1)
     for cell in cells:
-        ratio = (cell * noise - 0.5 * cell**2) / sigma**2
-        losses = losses.compose(on_grid(-ratio[law > 0], law[law > 0], 2e-3))
-    spread = epsilon_of(losses, DELTA)
-    whole = epsilon_exact([GaussianEvent(sigma, math.sqrt(square), ADD_REMOVE)], DELTA)
-    assert spread <= whole * 1.0001
-    assert whole <= spread * (1.0 + 0.4 / sigma**2)
+        stretched = np.zeros((len(law) - 1) * cell + 1)
+        stretched[::cell] = law
+        without = np.convolve(without, stretched)
+    square = sum(cell**2 for cell in cells)
+    present = np.append(np.zeros(square), without)
+    without = np.append(without, np.zeros(square))
+    epsilon = epsilon_charged([GaussianEvent(sigma, math.sqrt(square), ADD_REMOVE)], DELTA)
+    # What lies beyond the reach has no counterpart: 1e-50 of the mass.
+    assert np.maximum(present - math.exp(epsilon) * without, 0.0).sum() <= DELTA
+    assert np.maximum(present - math.exp(epsilon * (0.9 - 0.2 / sigma)) * without, 0.0).sum() > DELTA
 
 
 @settings(max_examples=10, deadline=None)
@@ -255,9 +258,9 @@ def test_a_larger_sensitivity_covers_every_way_to_spread_it(
     events=st.lists(events_strategy, min_size=1, max_size=4), delta=st.sampled_from([1e-9, 1e-6, 1e-5, 1e-3])
 )
 def test_the_accountants_agree_on_whatever_happened(events: list[GaussianEvent], delta: float) -> None:
-    spend = account(events, delta)
-    assert spend.epsilon == epsilon_exact(events, delta)
-    assert spend.epsilon <= epsilon_paper(events, delta) * 1.02 + 1e-6
+    assert epsilon_autodp([event for event in events if event.gamma == 1.0], delta) <= witnessed(
+        events, delta
+    )
 
 
 @pytest.mark.parametrize(
@@ -268,33 +271,28 @@ def test_hardly_any_noise_is_priced_too(sigma: float, square: int, gamma: float)
     """Where the two data sets hardly overlap; replacing after sampling counts half of the square only."""
     for adjacency in Adjacency:
         event = GaussianEvent(sigma, math.sqrt(square), adjacency, gamma)
-        assert epsilon_exact([event], DELTA) > 0.2 * square / sigma**2
-        account([event, event, histogram_event(20, adjacency)], DELTA)
+        assert epsilon_charged([event], DELTA) > 0.2 * square / sigma**2
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.1])
-@pytest.mark.parametrize("gamma", [1.0, 0.8])
-def test_a_wrong_accountant_is_noticed(monkeypatch: pytest.MonkeyPatch, factor: float, gamma: float) -> None:
-    events = [histogram_event(5, gamma=gamma, count=4)]
-    right = epsilon_autodp(events, DELTA)
-    monkeypatch.setattr(accounting, "epsilon_autodp", lambda events, delta: right * factor)
-    with pytest.raises(AccountantsDisagree, match="nothing was released"):
-        account(events, DELTA)
+def test_a_wrong_accountant_is_noticed(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    events = [histogram_event(5, count=4), histogram_event(9, gamma=0.8)]
+    honest = accounting.epsilon_autodp
+    monkeypatch.setattr(accounting, "epsilon_autodp", lambda events, delta: factor * honest(events, delta))
+    with pytest.raises(AccountantsDisagree, match="answer nothing"):
+        witnessed(events, DELTA)
 
 
 def test_thousands_of_equal_and_of_unequal_releases() -> None:
-    assert epsilon_exact([histogram_event(6) for _ in range(10_000)], DELTA) == pytest.approx(
-        209.08, rel=1e-3
+    assert epsilon_charged([histogram_event(6) for _ in range(10_000)], DELTA) == pytest.approx(
+        209.08, rel=3e-3
     )
-    many = [histogram_event(20 + index / 10) for index in range(200)]
-    assert account(many, DELTA).epsilon == pytest.approx(epsilon_autodp(many, DELTA), rel=1e-3)
+    witnessed([histogram_event(20 + index / 10) for index in range(2000)], DELTA)
 
 
 def test_autodp_prints_and_warns_nothing(
     capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
-    accounting._epsilon_autodp.cache_clear()
-    accounting._autodp_subsampled.cache_clear()
     epsilon_autodp([histogram_event(33, gamma=0.7, count=3)], DELTA)
     assert capsys.readouterr() == ("", "")
     assert not [warning for warning in recwarn if "autodp" in str(warning.filename)]
