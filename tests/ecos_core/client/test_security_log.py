@@ -19,7 +19,7 @@ from ecos_core.client.connection import connect
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import Home, open_home
 from ecos_core.client.mailbox import MailboxWorker
-from ecos_core.client.protocol import score_request
+from ecos_core.client.operations.score import score_request
 from ecos_core.client.security_log import SecurityLog
 from ecos_core.errors import EcosError, InputError, PolicyError, RemoteError
 from tests.client_support import (
