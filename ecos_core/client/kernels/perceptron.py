@@ -107,7 +107,7 @@ def _tensors(content: bytes) -> dict[str, npt.NDArray[np.floating]]:
     except ImportError as error:
         raise MissingDependencyError("safetensors", "client") from error
     try:
-        return dict(load(content))
+        return dict(sorted(load(content).items()))  # the library's order differs from run to run
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise InputError("model: not a safetensors file of numpy's types") from error
 
