@@ -43,7 +43,7 @@ def inspect_machine(lake: str | None = None) -> dict[str, Any]:
         "choices": {
             "features": _engine(),
             "k-means": _clustering(),
-            "private features": _confinement(),
+            "data owner": _confinement(),
         },
         "lake": _lake(lake) if lake else {},
         "install": missing,

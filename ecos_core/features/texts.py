@@ -66,6 +66,11 @@ class TextPreprocessing(BaseModel):
         padded[: len(numbers)] = numbers
         return padded
 
+    def padding_of_tokeniser(self) -> int | None:
+        """The number of the tokeniser's ``[PAD]``; None when it has none. The network takes 0 for padding."""
+        found: int | None = load_tokeniser(self._tokeniser, self.max_tokens).token_to_id("[PAD]")
+        return found
+
     def example(self) -> NDArray[np.int64]:
         """A prepared text of full length, to try a network on."""
         return np.ones(self.max_tokens, np.int64)

@@ -86,6 +86,18 @@ def preprocessing_of(**settings: Any) -> Preprocessing:
         raise InputError(f"{name} {problem['input']}: {problem['msg'].lower()}") from error
 
 
+def on_255(values: Iterable[float]) -> tuple[float, ...]:
+    """Statistics on the scale 0..1 as ours on 0..255."""
+    return tuple(round(255.0 * value, 6) for value in values)
+
+
+def fixed_size(wanted: Wanted, own: int) -> int:
+    """The side of a network that takes one only. Raises InputError when another is asked for."""
+    if wanted.image_size not in (None, own):
+        raise InputError(f"{wanted.name}: sees images of {own} px; use  --image-size {own}  or leave it out")
+    return own
+
+
 @functools.lru_cache(maxsize=16)
 def _digest(path: Path, size: int, changed_ns: int) -> str:
     with path.open("rb") as file:

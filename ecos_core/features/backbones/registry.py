@@ -6,7 +6,12 @@ from ecos_core.errors import InputError
 from ecos_core.features.backbones import (
     efficientnet_lite,
     minilm,
+    onnx_file,
+    open_clip_models,
+    sentence_models,
+    timm_models,
     torchvision_models,
+    transformers_images,
 )
 from ecos_core.features.backbones.backbone import Backbone, Wanted
 
@@ -19,6 +24,11 @@ BUILT_HERE_BEFORE = BUILT_HERE | {minilm.MINILM}
 FAMILIES = (
     efficientnet_lite,
     minilm,
+    timm_models,
+    open_clip_models,
+    transformers_images,
+    sentence_models,
+    onnx_file,
     torchvision_models,
 )
 
