@@ -104,7 +104,7 @@ def test_a_test_image_in_the_lake_is_reported(lake, tmp_path):
         "91-small.png",
     }
     assert not [leak for leak in leaks if leak.test_image == "cat/new.png"]
-    with pytest.raises(InputError, match="no images here"):
+    with pytest.raises(InputError, match="no such folder"):
         find_leaks(lake, tmp_path / "nowhere")
     with pytest.raises(InputError, match="distance 9"):
         near_duplicates(lake, distance=9)
