@@ -20,7 +20,7 @@ extras() { printf -- '--extra %s ' "$@"; }
 # The largest first; the others take its versions, so that what is tested is what is installed.
 # shellcheck disable=SC2046
 {
-  compile dev --universal pyproject.toml $(extras cloud demo ray text dev docs) "$@"
+  compile dev --universal pyproject.toml $(extras cloud demo ray text backbones lite hub dev docs) "$@"
   compile client --universal pyproject.toml --constraint requirements/dev.txt $(extras client)
   compile cloud --universal pyproject.toml --constraint requirements/dev.txt $(extras cloud demo)
   compile docs --universal pyproject.toml --constraint requirements/dev.txt $(extras docs)

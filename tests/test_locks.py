@@ -17,7 +17,7 @@ REQUIREMENTS = ROOT / "requirements"
 EXTRAS = {
     "client": ("client",),
     "cloud": ("cloud", "demo"),
-    "dev": ("cloud", "demo", "ray", "text", "dev", "docs"),
+    "dev": ("cloud", "demo", "ray", "text", "backbones", "lite", "hub", "dev", "docs"),
     "docs": ("docs",),
 }
 LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[a-z0-9,_-]+\])?==(?P<version>[^ ;\\]+)(?: ; [^\\]+)? \\")

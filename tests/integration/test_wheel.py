@@ -16,7 +16,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"ecos_core", "ecos_cli"}
-EXTRAS = {"client", "cloud", "demo", "gpu", "ray", "text", "docs", "bench", "dev"}
+EXTRAS = {
+    "client",
+    "verify",
+    "cloud",
+    "demo",
+    "ray",
+    "text",
+    "backbones",
+    "lite",
+    "hub",
+    "docs",
+    "bench",
+    "dev",
+}
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
