@@ -68,6 +68,7 @@ class Line:
     epsilon_total: float | None
 
     def told(self) -> dict[str, Any]:
+        """As JSON, for ``--json``."""
         return {
             "sequence": self.row.sequence,
             "time": datetime.fromtimestamp(self.row.time, UTC).isoformat(timespec="seconds"),

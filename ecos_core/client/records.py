@@ -137,11 +137,13 @@ def _rows(table: Path) -> Iterator[tuple[str, str | None, str]]:
 
 
 def write_records(path: Path, records: Sequence[PrivateRecord]) -> None:
+    """Write the private records, one JSON line each, atomically."""
     lines = [json.dumps(asdict(record)) for record in records]
     Location.of(path).write_bytes("\n".join(lines).encode())
 
 
 def read_records(path: Path) -> list[PrivateRecord]:
+    """The private records, in their order."""
     return [PrivateRecord(**json.loads(line)) for line in text_lines(read_text(path))]
 
 

@@ -53,7 +53,9 @@ class Engine(Protocol):
     parallel: bool
 
     @property
-    def dimension(self) -> int: ...
+    def dimension(self) -> int:
+        """Numbers of a feature."""
+        ...
 
     def run(self, prepared: NDArray[Any], /) -> NDArray[np.float32]:
         """Features float32 [n, d] of prepared samples [n, ...]."""

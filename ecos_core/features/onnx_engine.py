@@ -33,11 +33,13 @@ class OnnxEngine:
 
     @property
     def dimension(self) -> int:
+        """Numbers of a feature."""
         if self._dimension is None:
             self._dimension = int(self._session.get_outputs()[0].shape[1])
         return self._dimension
 
     def run(self, prepared: NDArray[Any]) -> NDArray[np.float32]:
+        """Features float32 [n, d] of prepared samples [n, ...]."""
         session = self._session
         features: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: prepared})[0]
         return features
@@ -69,6 +71,7 @@ class TokenEngine(OnnxEngine):
     """Tokens int64 [n, t], padded with 0, to float32 [n, dimension]; padding that no text needs is cut off first."""
 
     def run(self, prepared: NDArray[Any]) -> NDArray[np.float32]:
+        """Features float32 [n, d] of tokens int64 [n, t]."""
         return super().run(cut_padding(prepared))
 
 

@@ -114,6 +114,7 @@ class TorchEngine:
         self.dimension = int(self.run(example).shape[1])
 
     def run(self, prepared: NDArray[Any]) -> NDArray[np.float32]:
+        """Features float32 [n, d] of prepared samples [n, ...]."""
         torch = self._torch
         batch = torch.from_numpy(cut_padding(prepared) if self._tokens else np.ascontiguousarray(prepared))
         if self._cuda:

@@ -69,6 +69,7 @@ class Running:
     sums: list[Loss] = field(default_factory=list)
 
     def add(self, place: float, loss: Loss) -> None:
+        """Take one more loss in, of the release at ``place``."""
         self.sums.append(self.until() + loss)
         self.places.append(place)
 

@@ -53,6 +53,7 @@ class Perceptron:
 
     @property
     def dimension(self) -> int:
+        """Numbers of a feature that it takes."""
         return self.layers[0].weight.shape[0]
 
     @property

@@ -60,6 +60,7 @@ class Sum:
 
     @property
     def cells(self) -> int:
+        """Cells of the answer, all axes together."""
         return math.prod(self.shape)
 
 
@@ -99,6 +100,7 @@ class Operation:
 
     @property
     def name(self) -> str:
+        """What requests, policy and ledger call it."""
         return str(self.parameters.model_fields["operation"].default)
 
 

@@ -52,10 +52,12 @@ class Backbone:
 
     @property
     def mean(self) -> tuple[float, float, float]:
+        """What is subtracted from each channel, on the scale 0..255."""
         return self._images.mean
 
     @property
     def std(self) -> tuple[float, float, float]:
+        """What each channel is divided by, on the scale 0..255."""
         return self._images.std
 
     @property

@@ -64,6 +64,7 @@ class TableSource:
     side: tuple[str, ...] = ()
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         total = len(self.side)
         for name, place in self.files:
             if not name.lower().endswith(PARQUET):
@@ -72,6 +73,7 @@ class TableSource:
         return total
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         yield from (passed(readable(f"{self.name}/{name}"), "side") for name in self.side)
         for name, place in self.files:
             yield from self._one(name, place)
@@ -117,6 +119,7 @@ class Meaning:
         return [item.name for item in schema if item.name == self.column or _is_single(item.type)]
 
     def item(self, uri: str, row: Mapping[str, Any], place: Location, stamp: str) -> SourceItem:
+        """The sample that a row stands for, or why it is refused."""
         cells = _flat(row) if self.how == "text" else row
         known = self._columns.get(tuple(cells))
         if known is None:

@@ -49,16 +49,20 @@ class DocumentSource:
 
     @property
     def name(self) -> str:
+        """What origins call the source."""
         return self.tree.name
 
     @property
     def address(self) -> str:
+        """Where the documents lie."""
         return self.tree.address
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return self.tree.count() if self.records is None else None
 
     def items(self) -> Iterator[SourceItem]:
+        """Every document, in an order that stays the same while the source does."""
         own = set() if self.records is None else {name for name, _ in self.records.files}
         for item in self.tree.items():
             inside = item.uri.removeprefix(f"{self.name}/")

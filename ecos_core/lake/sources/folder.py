@@ -43,12 +43,15 @@ class FolderSource:
 
     @property
     def address(self) -> str:
+        """The folder."""
         return readable(str(self.root.absolute()))
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return sum(1 for _ in walk_files(self.root))
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         root = Location.of(self.root)
         tree = _Tree(root, readable(self.name), self.examine, self.shards, self.side)
         yield from tree.items(map(self._file, walk_files(self.root.absolute())))
@@ -81,9 +84,11 @@ class BucketSource:
         return self.root.url
 
     def count(self) -> int | None:
+        """How many items there are; None where only reading tells."""
         return sum(1 for _ in self.root.walk())
 
     def items(self) -> Iterator[SourceItem]:
+        """Every item, in an order that stays the same while the source does."""
         tree = _Tree(self.root, self.name, self.examine, self.shards, self.side)
         yield from tree.items(self._files())
 

@@ -58,6 +58,7 @@ class Member:
 
     @property
     def suffix(self) -> str:
+        """The ending of its name, in small letters."""
         return self.part.rpartition(".")[2]
 
 

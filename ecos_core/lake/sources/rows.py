@@ -70,9 +70,11 @@ class RowSource:
         return self.listing.url
 
     def count(self) -> int | None:
+        """How many rows there are; None where only reading tells."""
         return None
 
     def items(self) -> Iterator[SourceItem]:
+        """Every row, in their order."""
         uri, stamp = readable(f"{self.name}/{self.listing.name}"), self.listing.stamp()
         for row in read_rows(self.listing):
             facts: dict[str, Any] = row.facts.item()

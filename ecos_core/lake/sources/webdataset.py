@@ -43,6 +43,7 @@ class TarSource:
         return None
 
     def items(self) -> Iterator[SourceItem]:
+        """Every member of the tars that is a sample, in their order."""
         yield from (passed(readable(f"{self.name}/{name}"), "side") for name in self.side)
         for name, tar in self.tars:
             yield from self._one(name, tar)
