@@ -58,6 +58,7 @@ class Perceptron:
 
     @property
     def classes(self) -> int:
+        """Classes that it tells apart."""
         return self.layers[-1].weight.shape[1]
 
     @property
