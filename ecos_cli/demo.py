@@ -21,7 +21,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
-PAPER_SAMPLERS = ["ecos", "ecos_paper", "random", "k_center"]
+SAMPLERS = ["ecos", "random", "k_center"]
 
 
 @app.command()
@@ -140,7 +140,7 @@ def demo_config(
         "out": str(folder / "run"),
         "test": str(folder / "test"),
         "budgets": [budget],
-        "samplers": PAPER_SAMPLERS,
+        "samplers": SAMPLERS,
         "seeds": seeds,
         "privacy": {"epsilon": epsilon},
         "training": {"image_size": image_size},

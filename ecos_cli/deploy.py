@@ -37,6 +37,9 @@ def deploy(
         str | None,
         typer.Option(help="MLflow tracking URI, as the workers see it.", envvar="MLFLOW_TRACKING_URI"),
     ] = None,
+    test: Annotated[
+        str | None, typer.Option(help="Public test images, class/file, that outsource/whole compares by.")
+    ] = None,
     timezone: Annotated[
         str | None, typer.Option(help="Time zone of the schedules, such as Europe/Berlin; at first UTC.")
     ] = None,
@@ -67,6 +70,7 @@ def deploy(
         "ecos_client_token_file": absolute(token_file),
         "ecos_out": absolute(out),
         "ecos_tracking_uri": tracking,
+        "ecos_test": absolute(test),
         "ecos_timezone": timezone,
     }
     from ecos_cli import prefect_objects as server
@@ -91,12 +95,14 @@ def deploy(
 
 def complete(given: dict[str, str | None], known: dict[str, str]) -> dict[str, str]:
     """What was given, else what the server knows. Raises InputError naming the options that are missing."""
-    values = {name: value or known.get(name) for name, value in given.items()}
+    values = {name: value or known.get(name) for name, value in found.items()}
     values["ecos_timezone"] = values["ecos_timezone"] or "UTC"
+    test = values.pop("ecos_test")  # only an outsourcing needs it, and says so where it is missing
     missing = [OPTIONS[name] for name, value in values.items() if not value]
     if missing:
         raise InputError(f"the first time, `ecos deploy` also needs {', '.join(missing)}")
-    return {name: str(value) for name, value in values.items()}
+    found = values | ({"ecos_test": test} if test else {})
+    return {name: str(value) for name, value in found.items()}
 
 
 def absolute(address: str | None) -> str | None:

@@ -11,6 +11,7 @@ import typer
 
 from ecos_cli.output import JsonOption, emit, progress_bar
 from ecos_cli.settings import ConfigOption, SetOption, settings
+from ecos_core.errors import PolicyError
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -54,8 +55,15 @@ def run(
         from tasks.progress import also_show, send_what_is_left
 
         also_show(progress)
-        result = outsource(asked)
-        send_what_is_left()
+        from prefect.exceptions import CancelledRun
+
+        try:
+            result = outsource(asked)
+        except CancelledRun as error:
+            raise PolicyError("a person refused the cost; no privacy was spent") from error
+        finally:
+            send_what_is_left()
+    assert isinstance(result, dict), "a state that is no result raises"
     emit(
         {
             "rows": result["rows"],

@@ -18,6 +18,7 @@ from ecos_core.features.feature_set import DType
 from ecos_core.features.preprocessing import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from ecos_core.features.ray_tasks import Workplace
 from ecos_core.privacy.events import Adjacency
+from ecos_core.privacy.planner import PAPER_GAMMA
 from ecos_core.sampling.config import SamplerConfig
 from ecos_core.sampling.samplers import SAMPLERS
 from ecos_core.settings import Settings, near, nested_model
@@ -319,6 +320,9 @@ class HandOffConfig(HandOutConfig):
     )
 
 
+ASKING = frozenset({"ecos", "proximity", "dsir"})  # samplers that work from an answer to the planned question
+
+
 def default_samplers() -> list[SamplerName]:
     """ECOS and the two baselines that cost no privacy."""
     return ["ecos", "random", "k_center"]
@@ -356,6 +360,15 @@ class OutsourceConfig(Settings):
         for name in ("budgets", "seeds", "uses"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise ValueError(f"{name} must not repeat")
+        if (
+            "ecos_paper" in self.samplers
+            and self.privacy.gamma != PAPER_GAMMA
+            and set(self.samplers) & ASKING
+        ):
+            raise ValueError(
+                f"ecos_paper asks with gamma {PAPER_GAMMA:g}, the others with {self.privacy.gamma:g}, and a client "
+                f"allows one: compare it in a run of its own, at a client whose policy says gamma: {PAPER_GAMMA:g}"
+            )
         _check_place(self.sampling, self.index.engine)
         return self
 

@@ -8,7 +8,7 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from ecos_core.config import ClientConfig, PrivacyConfig
-from ecos_core.stages.scoring import Quote, planned
+from ecos_core.stages.scoring import Quote, in_all, planned
 from tasks.artifacts import show_text
 from tasks.scoring import quote
 
@@ -25,16 +25,16 @@ class Approval(RunInput):
     )
 
 
-def may_spend(client: ClientConfig, privacy: PrivacyConfig) -> bool:
-    """Whether the release costs no more than the threshold, or a person says that it may; waits for that person.
+def may_spend(client: ClientConfig, privacy: PrivacyConfig, releases: int = 1) -> bool:
+    """Whether the releases together cost no more than the threshold, or a person says so; waits for that person.
 
     A deployed run is suspended: it holds no worker and no slot, and it outlives restarts of both sides. (A pause would
     lose its slot's lease, and with it the run, after some minutes.) Resumed, the flow starts over and comes by here
     again. A run started by hand has nobody to start it again, so it waits in its process.
     """
-    if privacy.approve_above is None or planned(privacy).epsilon <= privacy.approve_above:
+    if privacy.approve_above is None or in_all(planned(privacy), releases) <= privacy.approve_above:
         return True
-    text = question(quote(client, privacy), privacy.approve_above)
+    text = question(quote(client, privacy, releases), privacy.approve_above)
     if int(runtime.flow_run.run_count or 1) == 1:
         show_text("approval", text, "Waiting for a person: may this be spent?")
     form = Approval.with_initial_data(description=text)
@@ -53,8 +53,9 @@ def question(quoted: Quote, threshold: float) -> str:
         if quoted.spent is None or quoted.limit is None
         else f"The client's data has paid epsilon {quoted.spent:.4g} of {quoted.limit:.4g} so far."
     )
+    each = f", {quoted.releases} releases of {plan.epsilon:.4g} each" if quoted.releases > 1 else ""
     return (
-        f"This release would spend **epsilon {plan.epsilon:.4g}** of the client's privacy budget (delta "
+        f"This run will cost **epsilon {quoted.epsilon:.4g}** of the client's privacy budget{each} (delta "
         f"{plan.delta:g}, adjacency {plan.adjacency}, noise sigma {plan.sigma:.4g}). {paid} "
         f"A person is asked because the threshold is epsilon {threshold:g}. "
         "If the client has answered this very question before, it answers again for nothing.\n\n"

@@ -19,4 +19,6 @@ def demo(config: OutsourceConfig, client_home: str) -> dict[str, Any]:
         CHECKED,
         ask=lambda selecting, *_: score_noise_free(selecting, client_home, f"{config.out}/noise-free"),
     )
-    return run_outsourcing(config, {"ecos_noise_free": noise_free})
+    result = run_outsourcing(config, {"ecos_noise_free": noise_free})
+    assert result is not None, "nobody is asked for approval here"
+    return result

@@ -7,15 +7,18 @@ from itertools import product
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
 
 from ecos_core.config import OutsourceConfig
 from ecos_core.errors import InputError
 from ecos_core.progress import Progress
 from ecos_core.stages.clusterings import beside
 from ecos_core.stages.comparing import Cell
-from ecos_core.stages.outsourcing import compared_samplings, index_for_comparison, paper_mode
+from ecos_core.stages.outsourcing import compared_samplings, index_for_comparison, privacy_of, questions
 from ecos_core.stages.sampling import Steps, sample
 from ecos_core.storage import Location
+from flows.approval import may_spend
 from tasks.comparison import compare_and_report
 from tasks.indexing import cluster_beside, extract_features, ingest_images
 from tasks.progress import PrefectProgress, on_terminal
@@ -28,20 +31,24 @@ CHECKED = Steps(check=lambda selecting, answers: None, ask=STEPS.ask, select=STE
 
 
 @flow(name="outsource", flow_run_name="outsource {config.tracking.experiment}", persist_result=False)
-def outsource(config: OutsourceConfig) -> dict[str, Any]:
+def outsource(config: OutsourceConfig) -> dict[str, Any] | State[Any]:
     """Find the part of the lake that stands in for a client's data, train on it, and compare with baselines."""
-    return run_outsourcing(config, {})
+    result = run_outsourcing(config, {})
+    return result or Cancelled(message="A person refused the cost; no privacy was spent.")
 
 
-def run_outsourcing(config: OutsourceConfig, more: Mapping[str, Steps]) -> dict[str, Any]:
+def run_outsourcing(config: OutsourceConfig, more: Mapping[str, Steps]) -> dict[str, Any] | None:
     """Every seed clusters anew, so that the spread over seeds holds the clustering's, the noise's and the pick's.
 
     Each selection is made once, from one answer of the client, and trained on in every use. ``more``: samplers beyond
     ``config.samplers``, each with its own way to its scores. Raises InputError, before anything is asked, without a
-    public test set, where there would be nothing to compare by, and for a choice or a use that cannot be.
+    public test set, where there would be nothing to compare by, and for a choice or a use that cannot be. None where a
+    person refused what all seeds cost together; nothing was spent then.
     """
-    if config.test is None:
-        raise InputError("test: an outsourcing compares accuracies; give a public folder of class/file")
+    if not config.test:
+        raise InputError(
+            "test: an outsourcing compares accuracies; give a public folder of class/file (ecos deploy --test)"
+        )
     began, out = core_seconds(), Location.of(config.out)
     check_tracking(config.tracking)
     ingest_images(config.index)
@@ -56,8 +63,11 @@ def run_outsourcing(config: OutsourceConfig, more: Mapping[str, Steps]) -> dict[
             for selecting in samplings.values():
                 check_before_asking(selecting, out / "scores")
             check_training(config.index.lake, features.fingerprint, uses, config.training, test=config.test)
+            for asked in questions(config, samplings):
+                if not may_spend(config.client, asked, len(config.seeds)):
+                    return None
         for sampler, selecting in samplings.items():
-            privacy = paper_mode(config.privacy) if sampler == "ecos_paper" else config.privacy
+            privacy = privacy_of(config, sampler)
             sampled = sample(selecting, config.client, privacy, out / "scores", more.get(sampler, CHECKED))
             assert sampled is not None, "nobody is asked for approval here"
             for budget, use in product(budgets, uses):

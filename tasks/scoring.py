@@ -53,9 +53,9 @@ def score_with_client(
 
 
 @task(name="ask for the account", cache_policy=NO_CACHE)
-def quote(client: ClientConfig, privacy: PrivacyConfig) -> Quote:
-    """What the release would cost, and the client's own statement of its account, which is free."""
-    return scoring.quote(client, privacy)
+def quote(client: ClientConfig, privacy: PrivacyConfig, releases: int = 1) -> Quote:
+    """What the releases would cost, and the client's own statement of its account, which is free."""
+    return scoring.quote(client, privacy, releases)
 
 
 def account_rows(account: Account) -> list[dict[str, Any]]:

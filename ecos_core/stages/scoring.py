@@ -51,6 +51,12 @@ class Quote:
     plan: Plan
     spent: float | None = None
     limit: float | None = None
+    releases: int = 1
+
+    @property
+    def epsilon(self) -> float:
+        """What all the releases come to together."""
+        return in_all(self.plan, self.releases)
 
 
 def planned(privacy: PrivacyConfig) -> Plan:
@@ -62,20 +68,29 @@ def planned(privacy: PrivacyConfig) -> Plan:
     return plan_sigma(privacy.epsilon, privacy.delta, adjacency=privacy.adjacency, gamma=privacy.gamma)
 
 
-def quote(client: ClientConfig, privacy: PrivacyConfig) -> Quote:
+def in_all(plan: Plan, releases: int) -> float:
+    """Epsilon of so many releases of ``plan`` together."""
+    if releases == 1:
+        return plan.epsilon
+    return plan_epsilon(
+        plan.sigma, plan.delta, adjacency=plan.adjacency, gamma=plan.gamma, releases=releases
+    ).epsilon
+
+
+def quote(client: ClientConfig, privacy: PrivacyConfig, releases: int = 1) -> Quote:
     """The plan, with the client's own statement of its account, which is free; without it where it cannot say now.
 
     Raises InputError when a file of the configuration cannot be read.
     """
     plan = planned(privacy)
     if not answers_at_once(client):
-        return Quote(plan)
+        return Quote(plan, releases=releases)
     try:
         with connect(client) as connection:
             info = connection.agreed(privacy.delta)
     except RemoteError:
-        return Quote(plan)
-    return Quote(plan, info.epsilon_spent, info.epsilon_limit)
+        return Quote(plan, releases=releases)
+    return Quote(plan, info.epsilon_spent, info.epsilon_limit, releases)
 
 
 def answers_at_once(client: ClientConfig) -> bool:

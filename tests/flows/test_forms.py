@@ -38,3 +38,29 @@ def test_every_number_of_a_form_has_a_range(flow: Any) -> None:
             for choice in field.get("anyOf", [field]):
                 if choice.get("type") in {"integer", "number"} and name not in FREE:
                     assert bounds & choice.keys(), f"{title}.{name} takes any number"
+
+
+def test_a_person_reads_what_all_seeds_cost_together() -> None:
+    from ecos_core.config import PrivacyConfig
+    from ecos_core.stages.scoring import Quote, in_all, planned
+    from flows.approval import question
+
+    plan = planned(PrivacyConfig(epsilon=0.58))
+    assert in_all(plan, 1) == plan.epsilon < in_all(plan, 3) < 3 * plan.epsilon
+    text = question(Quote(plan, spent=0.4, limit=2.0, releases=3), 0.3)
+    assert f"**epsilon {in_all(plan, 3):.4g}**" in text and "3 releases of 0.58 each" in text
+    assert "0.4 of 2 so far" in text and "threshold is epsilon 0.3" in text
+
+
+def test_samplers_that_ask_the_same_share_the_answer_and_paper_mode_asks_apart() -> None:
+    from pydantic import ValidationError
+
+    given = {
+        "index": {"lake": "lake"},
+        "client": {"url": "http://127.0.0.1:1", "token_file": "t"},
+        "out": "o",
+    }
+    with pytest.raises(ValidationError, match=r"gamma 0\.8"):
+        config.OutsourceConfig.model_validate({**given, "samplers": ["ecos", "ecos_paper"]})
+    config.OutsourceConfig.model_validate({**given, "samplers": ["ecos_paper", "random"]})
+    config.OutsourceConfig.model_validate({**given, "samplers": ["ecos", "dsir", "random"]})
