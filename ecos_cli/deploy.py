@@ -95,7 +95,7 @@ def deploy(
 
 def complete(given: dict[str, str | None], known: dict[str, str]) -> dict[str, str]:
     """What was given, else what the server knows. Raises InputError naming the options that are missing."""
-    values = {name: value or known.get(name) for name, value in found.items()}
+    values = {name: value or known.get(name) for name, value in given.items()}
     values["ecos_timezone"] = values["ecos_timezone"] or "UTC"
     test = values.pop("ecos_test")  # only an outsourcing needs it, and says so where it is missing
     missing = [OPTIONS[name] for name, value in values.items() if not value]
