@@ -130,7 +130,7 @@ def progress_bar(*, quiet: bool = False) -> Iterator[ProgressSink]:
                 task,
                 completed=report.done,
                 total=report.total,
-                rate=f"{speed:,.0f} {report.unit}/s" if speed else "",
+                rate=f"{speed:,.0f} {report.unit}/s" if speed and speed >= 1 else "",
                 failed=f"{report.failures} set aside" if report.failures else "",
             )
 
@@ -154,6 +154,7 @@ class _PlainProgress:
             return
         self._shown[report.stage] = math.inf if ended else now
         total = f" of {report.total:,}" if report.total is not None else ""
-        rate = f", {report.done / (now - began):,.0f}/s" if now > began else ""
+        speed = report.done / (now - began) if now > began else 0.0
+        rate = f", {speed:,.0f}/s" if speed >= 1 else ""
         failed = f", {report.failures} set aside" if report.failures else ""
         warn(f"{report.stage}: {report.done:,}{total} {report.unit}{rate}{failed}")

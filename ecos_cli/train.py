@@ -92,9 +92,11 @@ def _parse_seeds(text: str) -> list[int]:
 def _describe(metrics: dict[str, Any], out: str) -> str:
     lines = [f"{metrics['use']}: trained on {metrics['trained_on']:,} samples"]
     if "accuracy_mean" in metrics:
+        seeds = len(metrics["seeds"])
+        spread = f" +- {100 * metrics['accuracy_std']:.1f} over {seeds} seeds" if seeds > 1 else ""
         lines.append(
-            f"accuracy {100 * metrics['accuracy_mean']:.1f} % +- {100 * metrics['accuracy_std']:.1f} "
-            f"on {metrics['tested_on']:,} public test images ({len(metrics['seeds'])} seed(s))"
+            f"accuracy {100 * metrics['accuracy_mean']:.1f} %{spread} "
+            f"on {metrics['tested_on']:,} public test images"
         )
     for reason, count in metrics["left_out"].items():
         lines.append(f"left out: {count:,} ({reason})")
