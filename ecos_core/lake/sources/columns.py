@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 from ecos_core.errors import InputError
 from ecos_core.lake.modality import examine_text
@@ -295,9 +296,26 @@ def addressed(uri: str, path: Any, listing: Location, *, stamp: str = "", **fact
 
 
 def _place(text: str, listing: Location) -> Location:
-    if "://" in text or text.startswith(("/", "~", "file:")):
+    """Where an address leads; a local path that leads nowhere is tried as Windows and as a web page write it."""
+    if "://" in text or text.lower().startswith("file:"):
         return Location.of(text)
-    beside = Location(f"{listing.url.rpartition('/')[0]}/{text}")
-    if "\\" in text and listing.is_local and not beside.path.exists():
-        return Location(f"{listing.url.rpartition('/')[0]}/{text.replace(chr(92), '/')}")
-    return beside
+    absolute = text.startswith(("/", "~"))
+    if not absolute and not listing.is_local:
+        return _beside(text, listing)
+    written = dict.fromkeys((text, text.replace("\\", "/"), unquote(text), unquote(text.replace("\\", "/"))))
+    places = (Location.of(one) if absolute else _beside(one, listing) for one in written)
+    first = next(places)
+    if len(written) == 1 or _is_there(first):
+        return first
+    return next((place for place in places if _is_there(place)), first)
+
+
+def _beside(text: str, listing: Location) -> Location:
+    return Location(f"{listing.url.rpartition('/')[0]}/{text}")
+
+
+def _is_there(place: Location) -> bool:
+    try:
+        return place.path.exists()
+    except OSError:  # a name too long for any file
+        return False
