@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecos_cli.output import JsonOption, emit, progress_bar
+from ecos_cli.output import JsonOption, emit, progress_bar, warn
 from ecos_cli.settings import ConfigOption, SetOption, settings
 from ecos_core.errors import InputError
 
@@ -67,6 +67,8 @@ def train(
             fingerprint=fingerprint,
             progress=sink,
         )
+    for concern in result.metrics.get("concerns", ()):
+        warn(f"ecos: {concern}")
     metrics = {name: value for name, value in result.metrics.items() if name != "seeds"}
     emit(
         {

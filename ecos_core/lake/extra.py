@@ -1,7 +1,7 @@
 """Columns that a crawler wrote (NSFW, watermark, similarity, caption, url, …), kept beside the samples of a shard.
 
 In a shard a column is ``extra_<name>``: booleans, int64, float64 or text, whichever holds all its values there; a
-shard without a value has no such column. Two shards may disagree: ``lake.where`` reads numbers as numbers.
+shard without a value has no such column. Two shards may disagree about a column's type.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ecos_core.errors import IntegrityError
+from ecos_core.lake.decode import BadSample
+from ecos_core.lake.sources.web import fetch, is_web
 from ecos_core.storage import Location, sha256_hex
 
 if TYPE_CHECKING:
@@ -37,9 +39,11 @@ def with_referred_bytes(table: pa.Table) -> pa.Table:
 
 def _fetch(row: dict[str, Any]) -> bytes:
     try:
-        data = Location.of(row["uri"]).read_bytes()
+        data = fetch(row["uri"]) if is_web(row["uri"]) else Location.of(row["uri"]).read_bytes()
     except FileNotFoundError as error:
         raise IntegrityError(row["uri"], row["sample_id"], "no file") from error
+    except BadSample as bad:
+        raise IntegrityError(row["uri"], row["sample_id"], bad.detail) from bad
     if (found := sha256_hex(data)) != row["sample_id"]:
         raise IntegrityError(row["uri"], row["sample_id"], found)
     return data

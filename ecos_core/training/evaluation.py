@@ -7,6 +7,7 @@ On a public test set these figures are free. On the client's own data they are p
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -40,6 +41,27 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
+
+
+def concerns(trained: Sequence[str], tested: Sequence[str]) -> list[str]:
+    """What the labels alone say against a training, in words: one class only, test classes that it never sees.
+
+    ``trained`` and ``tested`` are the labels of the samples of both; ``tested`` is empty without a test set.
+    """
+    known = set(trained)
+    found = []
+    if len(known) == 1:
+        found.append(
+            f"all {len(trained):,} samples are of one class, '{next(iter(known))}': nothing can be learned from them; "
+            "choose more samples, or have them labelled by another label set"
+        )
+    if unseen := Counter(label for label in tested if label not in known):
+        names = ", ".join(f"'{name}'" for name in sorted(unseen)[:5]) + (", …" if len(unseen) > 5 else "")
+        found.append(
+            f"{len(unseen):,} of {len(set(tested)):,} test classes were never seen in training ({names}): "
+            f"their {unseen.total():,} samples count as wrong"
+        )
+    return found
 
 
 def evaluate(predicted: ArrayLike, labels: Sequence[str] | ArrayLike, classes: Sequence[str]) -> Evaluation:

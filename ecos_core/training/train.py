@@ -32,7 +32,7 @@ from ecos_core.storage.artefacts import MANIFEST_NAME
 from ecos_core.training import data
 from ecos_core.training.check import check_use
 from ecos_core.training.config import TrainConfig, Use
-from ecos_core.training.evaluation import evaluate, spread
+from ecos_core.training.evaluation import concerns, evaluate, spread
 from ecos_core.training.job import Job, Outcome
 
 if TYPE_CHECKING:
@@ -205,6 +205,7 @@ def _summarise(job: Job, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "use": job.config.use.value,
         "trained_on": len(job.train),
         "left_out": job.train.left_out,
+        "concerns": concerns(job.train.labels, job.test.labels if job.test else ()),
         "extractor": job.fingerprint,
         "seeds": rows,
     }

@@ -51,6 +51,20 @@ def test_wrong_sources_are_one_line_and_exit_2_and_leave_nothing(ecos, tmp_path,
     assert not (tmp_path / "lake").exists()
 
 
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_an_ingest_of_refusals_alone_says_so_and_exits_2(ecos, photos, tmp_path, as_json):
+    (tmp_path / "list.csv").write_text("path\nnowhere.png\nphotos/page.jpg\n")
+    code, out, err = ecos("ingest", tmp_path / "list.csv", "--lake", tmp_path / "lake", *as_json)
+    assert code == 2 and "nothing came in, all 2 were refused; ecos lake quarantine" in err
+    assert "1 not_an_image" in out or json.loads(out)["reasons"] == {"not_an_image": 1, "unreadable": 1}
+    refused = json.loads(ecos("lake", "quarantine", "--lake", tmp_path / "lake", "--json")[1])
+    assert {row["uri"] for row in refused["rows"]} == {"list.csv/list.csv#0", "list.csv/list.csv#1"}
+    code, _, err = ecos("ingest", tmp_path / "list.csv", "--lake", tmp_path / "lake", *as_json)
+    assert code == 2 and "nothing came in" in err
+    (tmp_path / "list.csv").write_text(f"path\n{next(photos.rglob('*.png'))}\nnowhere.png\n")
+    assert ecos("ingest", tmp_path / "list.csv", "--lake", tmp_path / "lake", *as_json)[0] == 0
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_disk_that_refuses_is_one_line(ecos, photos, tmp_path, monkeypatch, number):
     ecos("ingest", photos, "--lake", tmp_path / "lake", "--json")

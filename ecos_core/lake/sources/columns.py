@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from ecos_core.errors import InputError
 from ecos_core.lake.modality import examine_text
+from ecos_core.lake.sources.addresses import addressed
 from ecos_core.lake.sources.base import SourceItem, passed, refuse
 from ecos_core.lake.sources.facts import Columns
 from ecos_core.lake.sources.row_files import ARROW, CSV, PARQUET, Fault, first_row, read_row_file, schema_of
-from ecos_core.lake.sources.web import fetch
 from ecos_core.names import class_name, readable
 from ecos_core.storage import Location
 from ecos_core.storage.csv_files import open_csv
@@ -273,31 +272,3 @@ def _text_item(uri: str, value: Any, stamp: str, facts: dict[str, Any]) -> Sourc
     except UnicodeEncodeError:
         return SourceItem(uri, refuse("not_a_text", "holds half a surrogate pair"), stamp=stamp, **facts)
     return SourceItem(uri, lambda: data, stamp=f"{stamp}-{len(data)}", examine=examine_text, **facts)
-
-
-def addressed(uri: str, path: Any, listing: Location, *, stamp: str = "", **facts: Any) -> SourceItem:
-    """An item named by a path or URL; a relative path is looked up beside the list that names it."""
-    text = path.strip() if isinstance(path, str) else ""
-    if not text:
-        return SourceItem(
-            uri, refuse("empty", "a row without bytes and without an address"), stamp=stamp, **facts
-        )
-    try:
-        place = _place(text, listing)
-    except ValueError as error:
-        return SourceItem(uri, refuse("unreadable", f"no address ({error})"[:200]), stamp=stamp, **facts)
-    load = (
-        partial(fetch, place.url)
-        if place.url.lower().startswith(("http://", "https://"))
-        else place.read_bytes
-    )
-    return SourceItem(uri, load, **facts, address=place.url, stamp=f"{stamp}-{place.url}")
-
-
-def _place(text: str, listing: Location) -> Location:
-    if "://" in text or text.startswith(("/", "~", "file:")):
-        return Location.of(text)
-    beside = Location(f"{listing.url.rpartition('/')[0]}/{text}")
-    if "\\" in text and listing.is_local and not beside.path.exists():
-        return Location(f"{listing.url.rpartition('/')[0]}/{text.replace(chr(92), '/')}")
-    return beside

@@ -41,8 +41,8 @@ def pinned(location: Location) -> tuple[Location, str | None]:
         raise RemoteError(
             f"{location}: the hub did not answer ({type(error).__name__})", retryable=True
         ) from error
-    except Exception as error:  # httpx or requests, by the version of huggingface_hub
-        if type(error).__module__.partition(".")[0] not in ("httpx", "requests"):
+    except Exception as error:  # httpx2, httpx or requests, by the version of huggingface_hub
+        if type(error).__module__.partition(".")[0] not in ("httpx2", "httpx", "requests"):
             raise
         raise RemoteError(
             f"{location}: the hub did not answer ({type(error).__name__})", retryable=True

@@ -148,6 +148,35 @@ def test_a_csv_list(lake, tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "file://{folder}/a%20b.png",
+        "file://localhost{folder}/a%20b.png",
+        "FILE:{folder}/a b.png",
+        "{folder}/a%20b.png",
+        "cats/a%20b.png",
+        "cats/a b.png",
+        "cats\\a b.png",
+        "cats\\a%20b.png",
+    ],
+)
+def test_an_address_is_read_as_browsers_and_windows_write_it(lake, tmp_path, written):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "a b.png").write_bytes(picture(1))
+    (tmp_path / "list.csv").write_text(f"path\n{written.format(folder=tmp_path / 'cats')}\n")
+    assert ingest(tmp_path / "list.csv", lake).added == 1
+
+
+def test_a_file_whose_name_has_a_percent_sign_is_itself(lake, tmp_path):
+    for name, value in (("a%20b.png", 1), ("a b.png", 2)):
+        (tmp_path / name).write_bytes(picture(value))
+    (tmp_path / "list.csv").write_text(f"path\na%20b.png\n{'%20' * 400}.png\n")
+    report = ingest(tmp_path / "list.csv", lake)
+    assert (report.added, report.reasons) == (1, {"unreadable": 1})
+    assert lake.read_images(lake.snapshot().shards[0], ["bytes"])["bytes"].to_pylist() == [picture(1)]
+
+
 def test_a_list_kept_by_reference_reads_the_files_where_they_are(lake, tmp_path):
     make_images(tmp_path / "pool", 5)
     report = ingest(tmp_path / "pool", lake, by_reference=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from ecos_core.errors import InputError
-from ecos_core.training.evaluation import calibration_error, evaluate, spread
+from ecos_core.training.evaluation import calibration_error, concerns, evaluate, spread
 
 CLASSES = ["a", "b", "c"]
 
@@ -66,3 +66,10 @@ def test_spread_is_students_interval():
     assert spread([0.5]).low == spread([0.5]).high == 0.5
     with pytest.raises(InputError, match="finite"):
         spread([1.0, float("nan")])
+
+
+def test_labels_that_speak_against_a_training():
+    assert concerns(["cat", "dog"], ["dog", "cat"]) == [] == concerns(["cat", "dog"], [])
+    one, unseen = concerns(["cat"] * 6, ["cat", "dog", "dog", "emu"])
+    assert one.startswith("all 6 samples are of one class, 'cat'")
+    assert "2 of 3 test classes were never seen in training ('dog', 'emu'): their 3 samples" in unseen

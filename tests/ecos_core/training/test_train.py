@@ -1,6 +1,7 @@
 """Training on a selection of a real lake: the artefact, reuse, labels from elsewhere, and refusals."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
+from ecos_cli.main import main
 from ecos_core.errors import InputError
 from ecos_core.lake.lake import Lake
 from ecos_core.storage import Location, read_manifest, verify_shards
@@ -17,6 +19,7 @@ from ecos_core.training import data
 from ecos_core.training.config import TrainConfig
 from ecos_core.training.linear_probe import LinearProbe
 from ecos_core.training.train import KIND, train_selection
+from tests.ecos_core.training.conftest import write_picks
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +128,22 @@ def test_a_label_set_that_fits_nothing_is_refused(world, tmp_path):
         TrainConfig(label_set=("circle", "circle"))
     with pytest.raises(ValueError, match="label_set"):
         TrainConfig(label_set=("circle",), use="distil")
+
+
+def test_picks_of_one_class_are_said_aloud(world, tmp_path, monkeypatch, capsys):
+    lake = Lake.open(world.lake)
+    shard = lake.snapshot().shards[0]
+    rows = lake.read_images(shard, ["sample_id", "label"]).to_pylist()
+    write_picks(
+        Location.of(tmp_path / "picks"), [row["sample_id"] for row in rows if row["label"] == "circle"][:6]
+    )
+    given = {"selection": tmp_path / "picks", "lake": world.lake, "test": world.test, "out": tmp_path / "out"}
+    arguments = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
+    monkeypatch.setattr(sys, "argv", ["ecos", "train", *arguments, "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    printed = capsys.readouterr()
+    assert stopped.value.code in (0, None)
+    one, unseen = json.loads(printed.out)["concerns"]
+    assert "all 6 samples are of one class, 'circle'" in one and "2 of 3 test classes" in unseen
+    assert printed.err.splitlines() == [f"ecos: {one}", f"ecos: {unseen}"]
