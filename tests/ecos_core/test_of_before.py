@@ -55,7 +55,8 @@ def test_a_client_s_home_opens_and_its_ledger_is_whole(before: Path) -> None:
     (fingerprint,) = [path.name for path in (before / "lake" / "features").iterdir()]
     assert home.features(fingerprint).features.shape == (100, 4)
     told = ecos_json("client", "ledger", "--home", str(before / "home"))
-    assert told["events"] == 1 and 0.9 < told["epsilon_spent"] <= 1
+    # Stated as 1 when it was made; the bound that is charged today is at most 0.2 % above, and never below.
+    assert told["events"] == 1 and 1 <= told["epsilon_spent"] <= 1.002
     ecos_json("client", "verify", "--home", str(before / "home"))
 
 
