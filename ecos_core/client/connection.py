@@ -18,7 +18,7 @@ from ecos_core.client.operations.aggregate import AggregateParameters
 from ecos_core.client.operations.evaluate import EvaluateParameters
 from ecos_core.client.operations.label import LabelParameters
 from ecos_core.client.operations.label_histogram import HistogramParameters
-from ecos_core.client.operations.score import score_request
+from ecos_core.client.operations.score import cells_of, score_arrays, score_request
 from ecos_core.client.protocol import (
     Arrays,
     ClientInfo,
@@ -107,12 +107,14 @@ class Connection(ABC):
         fingerprint: str,
         adjacency: str = "add-remove",
         gamma: float = 1.0,
+        reach: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     ) -> ScoreRelease:
-        """Noised coverage scores of ``centroids`` [R, d]."""
+        """Noised coverage scores of ``centroids`` [R, d]; ``reach``, radii [R] and regions int [R] in 0..K-1: and of
+        what lies outside, by region (``ClientInfo.takes_radii``)."""
         request = score_request(
-            centroids, sigma=sigma, fingerprint=fingerprint, adjacency=adjacency, gamma=gamma
+            centroids, sigma=sigma, fingerprint=fingerprint, adjacency=adjacency, gamma=gamma, reach=reach
         )
-        release = self._release(request, "counts", (len(request.arrays["centroids"]),))
+        release = self._release(request, "counts", (cells_of(request.arrays),))
         receipt = release.receipt
         return ScoreRelease(
             counts=release.values.astype(np.int64),
@@ -184,8 +186,9 @@ class Connection(ABC):
         sigma: float,
         fingerprint: str,
         adjacency: str = "add-remove",
+        reach: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     ) -> Release:
-        """Masked scores uint32 [R] for a secure sum; worth nothing alone
+        """Masked scores uint32 [R], with ``reach`` [R + K], for a secure sum; worth nothing alone
         (``federation.secure_sum_scores``).
         """
         header = {
@@ -194,9 +197,9 @@ class Connection(ABC):
             "adjacency": adjacency,
             "participants": [found.model_dump() for found in participants],
         }
-        points = canonical_points(centroids)
-        request = Request(parse(AggregateParameters, header, "aggregate request"), {"centroids": points})
-        return self._release(request, "masked", (len(points),))
+        arrays = score_arrays(centroids, reach)
+        request = Request(parse(AggregateParameters, header, "aggregate request"), arrays)
+        return self._release(request, "masked", (cells_of(arrays),))
 
     def _release(self, request: Request, name: str, shape: tuple[int, ...]) -> Release:
         """Ask, and check signature, request, charge, answer, shape, and all earlier receipts of this client."""

@@ -20,7 +20,8 @@ from ecos_core.client import wire
 from ecos_core.errors import InputError
 from ecos_core.storage import canonical_json, sha256_hex
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+RADII_SINCE = 2  # the protocol from which a client takes radii with the centroids
 Adjacency = Literal["add-remove", "replace", "unit"]
 Fingerprint = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:@+-]+$")]
 Sigma = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
@@ -114,6 +115,23 @@ def canonical_points(values: npt.ArrayLike, what: str = "centroids") -> Floats:
     return points
 
 
+def canonical_reach(radii: npt.ArrayLike, regions: npt.ArrayLike, centroids: int) -> tuple[Floats, Integers]:
+    """(float32 [R] with no -0, int64 [R]) of so many centroids. Raises InputError unless each radius is 0 or between
+    1e-6 and 1e6, and the regions are 0..K-1, none of them empty."""
+    reach, region = np.asarray(radii), np.asarray(regions)
+    if reach.dtype != np.float32 or region.dtype != np.int64:
+        raise InputError("request: 'radii' must be of type float32, 'regions' of type int64")
+    if reach.shape != (centroids,) or region.shape != (centroids,):
+        raise InputError("radii, regions: one of each for every centroid is needed")
+    check_magnitude(reach, "radii", *POINT_MAGNITUDES)
+    if ((reach < POINT_MAGNITUDES[0]) & (reach != 0)).any():
+        raise InputError(f"radii: each must be 0 or at least {POINT_MAGNITUDES[0]:g}")
+    found = np.unique(region)
+    if not np.array_equal(found, np.arange(len(found))):
+        raise InputError("regions: must be 0 to one less than their number, none left out")
+    return reach + np.float32(0.0), region
+
+
 def check_magnitude(values: npt.NDArray[np.floating], what: str, least: float, most: float) -> None:
     """The one door for a stranger's numbers. Raises InputError unless all are finite and the largest of them is 0 or
     between ``least`` and ``most`` in size."""
@@ -172,8 +190,8 @@ class Receipt(Frozen):
 
 @dataclass(frozen=True, eq=False)
 class ScoreRelease:
-    """A client's answer: ``counts`` int64 [R], noised, may be negative. Nothing else of the client's leaves
-    it.
+    """A client's answer: ``counts`` int64 [R], noised, may be negative; asked with radii [R + K], the last K
+    the records outside by region. Nothing else of the client's leaves it.
     """
 
     counts: Integers
@@ -213,6 +231,11 @@ class ClientInfo(Frozen):
     approval: Literal["automatic", "manual"]
     participant: Participant
     counter: int | None = None
+
+    @property
+    def takes_radii(self) -> bool:
+        """Whether a score request may hold radii and regions; a client of before would refuse it."""
+        return self.protocol >= RADII_SINCE
 
 
 def finite(value: float) -> float:

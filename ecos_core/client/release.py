@@ -26,7 +26,16 @@ from ecos_core.client.masks import check_participants, mask, participant, truste
 from ecos_core.client.operations import OPERATIONS
 from ecos_core.client.operations.operation import Neighbours, Operation, Query, Sum
 from ecos_core.client.policy import Policy
-from ecos_core.client.protocol import Arrays, Event, Parameters, Receipt, Request, canonical_points, parse
+from ecos_core.client.protocol import (
+    Arrays,
+    Event,
+    Parameters,
+    Receipt,
+    Request,
+    canonical_points,
+    canonical_reach,
+    parse,
+)
 from ecos_core.client.records import PrivateFeatures
 from ecos_core.errors import InputError, PolicyError
 from ecos_core.privacy.accounting import epsilon_charged
@@ -135,12 +144,19 @@ class Releases:
 
     def _checked(self, operation: Operation, arrays: Arrays, dimension: int) -> Arrays:
         """The request's arrays in their one form. Raises InputError, PolicyError: first for their number and size."""
-        if set(arrays) != set(operation.arrays):
-            raise InputError(f"request: exactly these arrays are needed: {', '.join(operation.arrays)}")
-        return {
+        reach = operation.takes_reach and {"radii", "regions"} <= set(arrays)
+        if set(arrays) != set(operation.arrays) | ({"radii", "regions"} if reach else set()):
+            more = " (and radii with regions)" if operation.takes_reach else ""
+            raise InputError(f"request: exactly these arrays are needed: {', '.join(operation.arrays)}{more}")
+        checked = {
             name: self._checked_array(name, kind, arrays[name], dimension)
             for name, kind in operation.arrays.items()
         }
+        if reach:
+            checked["radii"], checked["regions"] = canonical_reach(
+                arrays["radii"], arrays["regions"], len(checked["centroids"])
+            )
+        return checked
 
     def _checked_array(
         self, name: str, kind: str, array: npt.NDArray[Any], dimension: int

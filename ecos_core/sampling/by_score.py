@@ -35,7 +35,7 @@ def ecos(
 ) -> Selection:
     """Denoise, weight, Webster's quotas, then facility location or k-center inside each cluster.
 
-    Where the client was asked how much of it lies outside the lake and ``config.power`` is left open, that share says
+    Where the client was asked how much of it lies outside the lake and ``config.power`` is ``auto``, that share says
     how concentrated the seats are (``outside.power_for``), and every reason says so.
     """
     return _by_score("ecos", pool, budget, scores, config, selected)
@@ -69,19 +69,20 @@ def _by_score(
     noisy = needed_scores(name, pool, scores)
     clean = denoised(noisy, config)
     share = outside_share(noisy)
-    power = power_for(share) if config.power is None else config.power
+    follows = config.power == "auto"
+    power = power_for(share) if config.power == "auto" else config.power
     chosen = fill(
         name,
         pool,
         budget,
-        weigh(clean if power >= 1.0 else clean + outside_by_cluster(noisy), power),
-        diverse_ranker(config, typical=typical_for(power) if config.power is None else None),
+        weigh(clean + outside_by_cluster(noisy) if follows and power < 1.0 else clean, power),
+        diverse_ranker(config, typical=typical_for(power) if follows else None),
         config=config,
         selected=selected,
         noisy=noisy.noisy.astype(np.float64),
         scores=clean,
     )
-    if share is None or config.power is not None:
+    if share is None or not follows:
         return chosen
     return replace(chosen, reason=np.char.add(chosen.reason, f"; {_rule(share, power)}"))
 

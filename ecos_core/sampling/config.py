@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -66,12 +66,10 @@ class SamplerConfig(Settings):
         title="Denoising rule",
         description="How the noisy scores become estimated counts; free post-processing.",
     )
-    power: float | None = Field(
-        None,
-        gt=0,
-        le=8,
+    power: Annotated[float, Field(gt=0, le=8)] | Literal["auto"] = Field(
+        1.0,
         title="Power",
-        description="Weights are raised to it; empty: 1 where the lake is near the client, to 0.25 where it is far.",
+        description="Weights are raised to it. `auto`: 1 where the lake is near the client, to 0.25 where it is far.",
     )
     diversity: Literal["facility", "k_center"] = Field(
         "facility",

@@ -52,8 +52,10 @@ def check(selecting: Selecting, answers: Location) -> None:
 def ask(
     selecting: Selecting, client: ClientConfig, privacy: PrivacyConfig, answers: Location
 ) -> StoredScores:
-    """The client's answer for the clustering that is chosen from. Raises as the client answers."""
-    return request_scores(selecting.clustering, client, privacy, answers)
+    """The client's answer for the clustering that is chosen from; the samplers we compare with get the plain scores
+    of their papers. Raises as the client answers."""
+    outside = selecting.choice.sampler == "ecos"
+    return request_scores(selecting.clustering, client, privacy, answers, outside=outside)
 
 
 def select(selecting: Selecting, scores: StoredScores | None) -> StoredSelection:

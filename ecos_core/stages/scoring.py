@@ -19,9 +19,11 @@ from ecos_core.client.receipts import ReceiptBook
 from ecos_core.clustering.clustering import Clustering
 from ecos_core.config import ClientConfig, PrivacyConfig
 from ecos_core.errors import InputError, RemoteError
+from ecos_core.lake.lake import Lake
 from ecos_core.privacy.planner import Plan, plan_epsilon, plan_sigma
 from ecos_core.sampling.config import Scores
 from ecos_core.stages.account import Account
+from ecos_core.stages.coverage import outside_statement
 from ecos_core.storage import Location, Manifest, read_manifest, read_shard, write_manifest, write_shard
 
 KIND = "scores"
@@ -128,25 +130,47 @@ def connect(client: ClientConfig, lake: str | None = None) -> Connection:
 
 
 def request_scores(
-    clustering: Clustering, client: ClientConfig, privacy: PrivacyConfig, folder: Location
+    clustering: Clustering,
+    client: ClientConfig,
+    privacy: PrivacyConfig,
+    folder: Location,
+    *,
+    outside: bool = True,
 ) -> StoredScores:
     """Ask, verify the receipt, store the answer beside the receipt that proves it, in a folder of ``folder`` that is
-    named by the answer's digest. Raises RemoteError, PolicyError or BudgetExceeded as the client answers."""
+    named by the answer's digest. Raises RemoteError, PolicyError or BudgetExceeded as the client answers.
+
+    ``outside``: also, in the same answer and at the same price, how much of the client lies outside what the lake
+    covers; not of a client of before, nor where only a sample of its records is asked (gamma below 1)."""
     plan = planned(privacy)
     lake = clustering.root.url.rpartition("/")[0]
     with connect(client, lake) as connection:
-        limit = connection.agreed(privacy.delta).epsilon_limit
+        info = connection.agreed(privacy.delta)
+        reach = clustering.reach if outside and info.takes_radii and privacy.gamma == 1 else None
         release = connection.score(
             clustering.centroids,
             sigma=plan.sigma,
             fingerprint=clustering.fingerprint,
             adjacency=str(privacy.adjacency),
             gamma=privacy.gamma,
+            reach=None if reach is None else (reach.radii, reach.regions),
         )
     receipt = release.receipt
-    account = Account.after(receipt, privacy, plan.sigma, limit)
-    target = folder / receipt.answer_digest[:16]
-    return write_scores(clustering, release.counts, target, account, receipt.model_dump(mode="json"))
+    account = Account.after(receipt, privacy, plan.sigma, info.epsilon_limit)
+    counts, far, statement = release.counts, None, None
+    if reach is not None:
+        counts, far = np.split(counts, [clustering.clusters])
+        scores = Scores(counts, plan.sigma, far, reach.regions)
+        statement = outside_statement(Lake.open(lake), clustering, scores)
+    return write_scores(
+        clustering,
+        counts,
+        folder / receipt.answer_digest[:16],
+        account,
+        receipt.model_dump(mode="json"),
+        outside=far,
+        statement=statement,
+    )
 
 
 def write_scores(

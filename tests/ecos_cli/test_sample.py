@@ -10,16 +10,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ecos_core.client.home import open_home
 from ecos_core.features.devices import sees_gpu
+from ecos_core.stages.scoring import read_scores
+from ecos_core.storage import Location
 from tests.client_support import serving
-from tests.tiny_support import ROOT, ServedClient, change_policy, ecos, ecos_json
+from tests.tiny_support import IMAGE_SIZE, ROOT, ServedClient, change_policy, client_process, ecos, ecos_json
 
 
 def asked(lake: Path, client: ServedClient, out: Path, /, **options: Any) -> list[str]:
@@ -60,6 +64,53 @@ def test_a_repeat_reuses_the_answer_and_costs_nothing(
 
 def picks(told: dict[str, Any]) -> bytes:
     return (Path(told["selection"]) / "selection.parquet").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedClient]:
+    """A client whose images are of a kind that the lake does not hold."""
+    folder = tmp_path_factory.mktemp("stranger")
+    rng = np.random.default_rng(4)
+    for number in range(150):
+        pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+        place = folder / "images" / "patches" / f"{number:03d}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+    ecos_json(
+        "client", "init", "--home", str(folder / "home"), "--images", str(folder / "images"), "--epsilon", "50",
+        "--image-size", str(IMAGE_SIZE), "--records", "100", "--answer-after", "0.05",
+    )  # fmt: skip
+    with client_process(folder / "home") as served:
+        yield served
+
+
+def test_it_says_how_much_of_the_client_lies_outside_the_lake(
+    tiny_lake: Path,
+    client: ServedClient,
+    stranger: ServedClient,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    near = ecos_json(*asked(tiny_lake, client, tmp_path / "near", epsilon=2.5))["outside"]
+    line = asked(tiny_lake, stranger, tmp_path / "far", epsilon=2.5)
+    told = ecos_json(*line)
+    far = told["outside"]
+    assert near["known"] and near["low"] < 0.1 and near["words"].endswith("it holds their kind.")
+    assert far["known"] and far["low"] > 0.7 and "most of them near cluster" in far["words"]
+    assert f"outside   {far['words']}" in ecos(capsys, *line).out
+    assert stranger.spent["events"] == 1
+    found, scores = read_scores(Location.of(told["receipt"]))
+    assert found.outside == far and scores.outside is not None and scores.outside.sum() > 100
+    report = ecos_json(*asked(tiny_lake, stranger, tmp_path / "paper", epsilon=2.5, sampler="ecos_paper"))
+    assert report["outside"] is None
+
+
+def test_a_client_of_before_is_asked_without_radii(
+    tiny_lake: Path, client: ServedClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecos_core.client.protocol.RADII_SINCE", 99)
+    told = ecos_json(*asked(tiny_lake, client, tmp_path / "before", epsilon=0.29))
+    assert told["outside"] is None and told["selected"] == 40
 
 
 WRONG = [

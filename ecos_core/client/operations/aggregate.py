@@ -1,9 +1,9 @@
 """Coverage scores of which only the sum over several clients is seen: masked, with this client's share of the noise.
 
-Domain, neighbours and bound as for ``score``: the same vote. Each of N clients adds discrete Gaussian noise of sigma /
-sqrt(N); what a client is charged counts on the noise of those only that its owner trusts (``federation.trusted_sigma``,
-with its proof). Assumes that of the owner's list of peers at most as many are dishonest as the owner says. A cell's sum
-must stay below 2^31 votes, or under ``unit`` steps of a vote.
+Domain, neighbours and bound as for ``score``, radii and regions included: the same vote. Each of N clients adds
+discrete Gaussian noise of sigma / sqrt(N); what a client is charged counts on the noise of those only that its owner
+trusts (``federation.trusted_sigma``, with its proof). Assumes that of the owner's list of peers at most as many are
+dishonest as the owner says. A cell's sum must stay below 2^31 votes, or under ``unit`` steps of a vote.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ecos_core.client.operations.operation import Operation, Sum
-from ecos_core.client.operations.score import coverage
+from ecos_core.client.operations.score import votes
 from ecos_core.client.protocol import Arrays, Parameters, Participant, Sigma
 
 
@@ -30,9 +30,14 @@ class AggregateParameters(Parameters):
 
 
 def ask(asked: AggregateParameters, arrays: Arrays) -> Sum:
-    """Masked counts uint32 [R]."""
-    centroids = arrays["centroids"]
-    return Sum(coverage, (len(centroids),), asked.sigma, centroids=centroids, participants=asked.participants)
+    """Masked counts uint32 [R], or [R + K] with radii and regions."""
+    return Sum(
+        *votes(arrays),
+        asked.sigma,
+        centroids=arrays["centroids"],
+        radii=arrays.get("radii"),
+        participants=asked.participants,
+    )
 
 
 OPERATION = Operation(
@@ -40,4 +45,5 @@ OPERATION = Operation(
     AggregateParameters,
     {"centroids": "centroids"},
     ask,
+    takes_reach=True,
 )

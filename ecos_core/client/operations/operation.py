@@ -90,13 +90,15 @@ class Operation:
     """A line of the registry: what it is called, what a request holds, and the query that a request becomes.
 
     ``arrays``: what each of the request's arrays is, by name (``release`` reads and bounds them by the policy);
-    ``ask`` gets the checked header and arrays and looks at nothing else. It raises InputError.
+    ``ask`` gets the checked header and arrays and looks at nothing else. It raises InputError. ``takes_reach``:
+    whether ``radii`` and ``regions`` may come with the centroids.
     """
 
     summary: str
     parameters: type[Parameters]
     arrays: Mapping[str, Literal["centroids", "points", "model"]]
     ask: Callable[[Any, Arrays], Query]
+    takes_reach: bool = False
 
     @property
     def name(self) -> str:

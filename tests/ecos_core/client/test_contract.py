@@ -17,6 +17,8 @@ from ecos_core.client.connection import Connection
 from ecos_core.client.engine import Engine
 from ecos_core.client.home import Home
 from ecos_core.client.mailbox import MailboxWorker
+from ecos_core.client.operations.score import score_request
+from ecos_core.client.protocol import Request
 from ecos_core.errors import BudgetExceeded, InputError, PolicyError, RemoteError
 from tests.client_support import FINGERPRINT, make_home, serving, some_centroids, some_features, token_of
 
@@ -227,3 +229,58 @@ def test_every_operation_draws_on_one_ledger(tmp_path: Path) -> None:
 def test_an_operation_that_is_not_allowed_is_refused(reach: Reach, home: Home) -> None:
     with asking(reach, home) as connection, pytest.raises(PolicyError, match="not allowed"):
         connection.label_histogram(some_centroids(), CLASSES, sigma=4, fingerprint=FINGERPRINT)
+
+
+def reach_of(radii: object, regions: object) -> dict[str, np.ndarray]:
+    return {"radii": np.asarray(radii), "regions": np.asarray(regions)}
+
+
+GOOD = (np.full(3, 0.5, np.float32), np.array([0, 1, 0], np.int64))
+ABSURD = [
+    (reach_of(np.float32([0.5, 0.5]), GOOD[1]), "one of each"),
+    (reach_of(np.float32([0.5, -0.5, 0]), GOOD[1]), "at least 1e-06"),
+    (reach_of(np.float32([0.5, 1e-45, 0]), GOOD[1]), "at least 1e-06"),
+    (reach_of(np.float32([0.5, np.nan, 0]), GOOD[1]), "finite"),
+    (reach_of(np.float32([0.5, np.inf, 0]), GOOD[1]), "finite"),
+    (reach_of(np.float32([0.5, 3e38, 0]), GOOD[1]), "between"),
+    (reach_of(np.float32([1e-30, 0, 0]), GOOD[1]), "between"),
+    (reach_of(np.uint32([1, 1, 1]), GOOD[1]), "float32"),
+    (reach_of(GOOD[0], np.array([0, 2, 0])), "none left out"),
+    (reach_of(GOOD[0], np.array([0, -1, 0])), "none left out"),
+    (reach_of(GOOD[0], np.array([1, 1, 1])), "none left out"),
+    (reach_of(GOOD[0], np.array([0, 1, 2**62])), "none left out"),
+    (reach_of(GOOD[0], np.array([[0], [1], [0]])), "one of each"),
+    (reach_of(GOOD[0], np.uint32([0, 1, 0])), "int64"),
+    ({"radii": GOOD[0]}, "exactly these arrays"),
+    ({**reach_of(*GOOD), "more": GOOD[0]}, "exactly these arrays"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "message"), ABSURD)
+def test_a_strangers_radii_and_regions_are_refused_at_the_door(
+    arrays: dict[str, np.ndarray], message: str, home: Home
+) -> None:
+    asked = score_request(some_centroids(3), sigma=5, fingerprint=FINGERPRINT)
+    with pytest.raises(InputError, match=message):
+        Engine(home).check(Request(asked.parameters, {**asked.arrays, **arrays}).encode(), "first")
+    assert spent(home) == 0
+
+
+def test_with_radii_the_answer_has_regions_too_and_costs_the_same(reach: Reach, home: Home) -> None:
+    centroids = some_centroids(3)
+    with asking(reach, home) as connection:
+        assert connection.info().takes_radii
+        both = connection.score(centroids, sigma=6.12, fingerprint=FINGERPRINT, reach=GOOD)
+        again = connection.score(centroids, sigma=6.12, fingerprint=FINGERPRINT, reach=GOOD)
+    assert both.counts.shape == (5,) and both.receipt == again.receipt and spent(home) == 1
+    assert both.epsilon == pytest.approx(0.582, rel=0.005)
+
+
+def test_a_question_without_radii_is_the_question_of_before() -> None:
+    """Its digest is what stored answers are found by."""
+    points = np.eye(3, dtype=np.float32)
+    assert score_request(points, sigma=5, fingerprint="any").digest == OF_BEFORE
+    assert score_request(points, sigma=5, fingerprint="any", reach=GOOD).digest != OF_BEFORE
+
+
+OF_BEFORE = "9128c2640a1a7c692ccbccce69c86d13fe52e3f2497d834e40d2df1b550ba9e0"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ecos_core.client import release
 from ecos_core.client.contributions import UNIT_SCALE, clean_sum, poisson_mask, shortened
 from ecos_core.client.operations.operation import Record, Sum
-from ecos_core.client.operations.score import coverage
+from ecos_core.client.operations.score import ScoreParameters, ask, coverage
 from ecos_core.client.records import PrivateFeatures
 from tests.client_support import some_centroids, some_features
 
@@ -36,6 +36,29 @@ def test_a_record_moves_one_cell_by_one(seed: int, left_out: int) -> None:
     whole = clean_sum(held_of(features), scores(), by_unit=False)
     rest = clean_sum(held_of(np.delete(features, left_out, axis=0)), scores(), by_unit=False)
     assert sorted((whole - rest).tolist()) == [0] * 6 + [1]
+
+
+def with_reach(radius: float, clusters: int = 7) -> Sum:
+    radii, regions = np.full(clusters, radius, np.float32), np.arange(clusters, dtype=np.int64) % 2
+    asked = ScoreParameters(sigma=5.0, fingerprint="any")
+    return ask(asked, {"centroids": some_centroids(clusters), "radii": radii, "regions": regions})
+
+
+@given(SEEDS, st.integers(0, 199), st.floats(0, 4, width=32))
+def test_with_radii_a_record_still_moves_one_cell_by_one(seed: int, left_out: int, radius: float) -> None:
+    features = some_features(200, seed)
+    whole = clean_sum(held_of(features), with_reach(radius), by_unit=False)
+    rest = clean_sum(held_of(np.delete(features, left_out, axis=0)), with_reach(radius), by_unit=False)
+    assert sorted((whole - rest).tolist()) == [0] * 8 + [1]
+
+
+def test_every_record_votes_inside_or_for_its_clusters_region() -> None:
+    held = held_of(some_features(200))
+    plain = clean_sum(held, scores(), by_unit=False)
+    inside = clean_sum(held, with_reach(1e6), by_unit=False)
+    assert inside.tolist() == [*plain.tolist(), 0, 0]
+    beyond = clean_sum(held, with_reach(0), by_unit=False)
+    assert beyond.tolist() == [0] * 7 + [plain[::2].sum(), plain[1::2].sum()]
 
 
 @given(SEEDS, st.integers(0, 9))

@@ -124,6 +124,19 @@ def request(points: str, **fields: st.SearchStrategy[Any]) -> Requests:
 
 
 @st.composite
+def with_reach(draw: st.DrawFn, plain: Requests) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The same question with radii and regions, mostly of the kind that a lake sends."""
+    header, arrays = draw(plain)
+    count = len(arrays["centroids"])
+    radii = st.floats(0, 3, width=32) | NUMBERS if draw(st.booleans()) else st.sampled_from([0.0, 0.5, 1.0])
+    regions = draw(st.lists(st.integers(0, count - 1), min_size=count, max_size=count))
+    if draw(st.integers(0, 4)):
+        regions = np.unique(regions, return_inverse=True)[1].tolist()
+    reach = draw(hnp.arrays(np.float32, count + (draw(st.integers(0, 9)) == 9), elements=radii))
+    return header, {**arrays, "radii": reach, "regions": np.array(regions, np.int64)}
+
+
+@st.composite
 def models(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Perceptrons of any depth, with numbers of any size, sometimes cut off."""
     widths = [DIMENSION, *draw(st.lists(st.integers(1, 5), max_size=3)), draw(st.integers(1, 3))]
@@ -141,11 +154,12 @@ def models(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 LABELLED = st.sampled_from([CLASSES, ("dog",), ("cat", "cat"), ("x",)])
 # What a stranger may ask, by operation. A new operation has to say here what its requests look like.
+AGGREGATES = request("centroids", participants=st.just([other.model_dump() for other in OTHERS]))
 REQUESTS: dict[str, Requests] = {
-    "score": request("centroids"),
+    "score": request("centroids") | with_reach(request("centroids")),
     "label-histogram": request("centroids", classes=LABELLED),
     "evaluate": models(),
-    "aggregate": request("centroids", participants=st.just([other.model_dump() for other in OTHERS])),
+    "aggregate": AGGREGATES | with_reach(AGGREGATES),
     "label": request(
         "points",
         classes=LABELLED,
@@ -293,6 +307,22 @@ def test_it_catches_a_contribution_beyond_its_bound(monkeypatch: pytest.MonkeyPa
     assert worst(FOUR, File(9, "", "B"), "add-remove", ASKED) == 0
     monkeypatch.setattr(contributions, "bounded", unchecked)
     assert worst(FOUR, File(9, "", "B"), "add-remove", ASKED) > 1
+
+
+def test_it_catches_a_vote_inside_and_outside_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that counts for its cluster and for its region: sqrt 2 where 1 is charged."""
+    one = (
+        {"sigma": 5.0},
+        {"centroids": ONE, "radii": np.zeros(1, np.float32), "regions": np.zeros(1, np.int64)},
+    )
+    assert worst(FOUR, File(9, "", "B"), "add-remove", {"score": one}) == 1
+    both = replace(
+        OPERATIONS["score"], ask=lambda *a: replace(score.ask(*a), contribution=lambda _: {0: 1, 1: 1})
+    )
+    monkeypatch.setitem(OPERATIONS, "score", both)
+    assert worst(FOUR, File(9, "", "B"), "add-remove", {"score": one}) == 0
+    monkeypatch.setattr(contributions, "bounded", unchecked)
+    assert worst(FOUR, File(9, "", "B"), "add-remove", {"score": one}) > 1
 
 
 def test_it_catches_a_record_that_fails_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -368,7 +368,7 @@ def test_the_environments_proxies_are_ignored(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     with ClientConnection(served[1], token_of(served[0]), attempts=1) as fresh:
-        assert fresh.info().protocol == 1
+        assert fresh.info().protocol == 2
 
 
 def test_an_answer_of_another_client_is_found_out(

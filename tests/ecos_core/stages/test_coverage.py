@@ -84,7 +84,7 @@ def test_scores_and_selection_keep_what_was_answered(
     assert found.outside == statement
     np.testing.assert_array_equal(scores.outside, given.outside)
     np.testing.assert_array_equal(scores.regions, given.regions)
-    choice = Choice(30, "ecos", SamplerConfig(), 0)
+    choice = Choice(30, "ecos", SamplerConfig(power="auto"), 0)
     chosen = Selecting(lake, clustering, choice, Location.of(tmp_path / "selection")).select(stored.folder)
     selection, manifest = read_selection(chosen.folder)
     assert manifest.summary["outside"] == statement

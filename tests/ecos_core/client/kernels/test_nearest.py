@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecos_core.client.kernels import nearest as module
-from ecos_core.client.kernels.nearest import integer_scale, nearest_centroids, rounded
+from ecos_core.client.kernels.nearest import integer_scale, nearest_centroids, outside, rounded
 from ecos_core.errors import InputError
 
 
@@ -124,3 +124,35 @@ def test_no_records_no_votes() -> None:
 def test_another_dimension_is_refused() -> None:
     with pytest.raises(InputError, match="dimensions"):
         list(nearest_centroids(np.ones((2, 3), np.float32), np.ones((2, 4), np.float32)))
+
+
+def test_outside_is_that_of_whole_numbers_also_at_the_edge() -> None:
+    """Against Python's own integers; a radius that a record just reaches is not passed."""
+    rng = np.random.default_rng(2)
+    centroids = rng.normal(size=(5, 16)).astype(np.float32)
+    features = rng.normal(size=(400, 16)).astype(np.float32)
+    places = nearest(features, centroids)
+    scale, limit = integer_scale(centroids)
+    rows = rounded(features, scale, limit).astype(np.int64).tolist()
+    whole = rounded(centroids, scale, limit).astype(np.int64).tolist()
+    squares = [
+        sum((a - b) ** 2 for a, b in zip(row, whole[own], strict=True))
+        for row, own in zip(rows, places.tolist(), strict=True)
+    ]
+    radii = np.quantile(np.sqrt(squares) / scale, [0, 0.2, 0.5, 0.8, 1]).astype(np.float32)
+    reach = [round(float(radius) * scale) ** 2 for radius in radii.astype(np.float64)]
+    expected = [int(square > reach[own]) for square, own in zip(squares, places.tolist(), strict=True)]
+    found = outside(features, centroids, radii, places)
+    assert found.tolist() == expected and 0 < sum(expected) < 400
+    for row in range(0, 400, 37):
+        assert outside(features[row : row + 1], centroids, radii, places[row : row + 1])[0] == expected[row]
+
+
+def test_a_record_on_the_radius_is_inside_and_one_step_beyond_is_not() -> None:
+    centroids = np.array([[1, 0], [0, -1]], np.float32)
+    scale, _ = integer_scale(centroids)
+    features = np.array([[1.5, 0], [1.5 + 1 / scale, 0], [1, 0]], np.float32)
+    places, radii = np.zeros(3, np.int64), np.array([0.5, 0], np.float32)
+    assert outside(features, centroids, radii, places).tolist() == [0, 1, 0]
+    assert outside(features, centroids, np.zeros(2, np.float32), places).tolist() == [1, 1, 0]
+    assert outside(1e30 * features, centroids, np.full(2, 1e6, np.float32), places).tolist() == [0, 0, 0]
