@@ -69,6 +69,9 @@ def deploy(
         "ecos_tracking_uri": tracking,
         "ecos_timezone": timezone,
     }
+    from ecos_cli.prefect_server import check_server
+
+    check_server(os.environ["PREFECT_API_URL"])
     from ecos_cli import prefect_objects as server
 
     variables = complete(given, server.known_variables(given))
