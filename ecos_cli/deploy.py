@@ -73,6 +73,9 @@ def deploy(
         "ecos_test": absolute(test),
         "ecos_timezone": timezone,
     }
+    from ecos_cli.prefect_server import check_server
+
+    check_server(os.environ["PREFECT_API_URL"])
     from ecos_cli import prefect_objects as server
 
     variables = complete(given, server.known_variables(given))

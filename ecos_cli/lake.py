@@ -158,21 +158,31 @@ def leaks(
 
     Example:  ecos lake leaks --lake lake --test test/
     """
-    from pathlib import Path
+    from collections import Counter
 
     from ecos_core.lake.lake import Lake
     from ecos_core.lake.near_duplicates import find_leaks
+    from ecos_core.storage.folders import in_words
 
+    left_out: Counter[str] = Counter()
     with progress_bar(quiet=as_json) as progress:
-        found = find_leaks(Lake.open(lake), Path(test), distance=distance, progress=progress)
+        found = find_leaks(
+            Lake.open(lake), Path(test), distance=distance, progress=progress, left_out=left_out
+        )
     lines = [
         f"{leak.test_image}  {leak.sample_id[:12]}  "
         f"{'the same file' if leak.exact else f'{leak.distance} bits apart'}"
         for leak in found
     ]
     affected = len({leak.test_image for leak in found})
-    text = "\n".join([*lines, f"{affected:,} test images are or nearly are in the lake"])
-    emit({"test_images": affected, "leaks": [asdict(leak) for leak in found]}, as_json=as_json, text=text)
+    lines.append(f"{affected:,} test images are or nearly are in the lake")
+    lines += [f"left out: {in_words(left_out)}"] if left_out else []
+    result = {
+        "test_images": affected,
+        "leaks": [asdict(leak) for leak in found],
+        "left_out": dict(sorted(left_out.items())),
+    }
+    emit(result, as_json=as_json, text="\n".join(lines))
 
 
 @app.command()

@@ -36,6 +36,7 @@ def run(
     """
     from ecos_cli.demo import point_at_server
     from ecos_cli.local_services import free_port, prefect_server
+    from ecos_cli.prefect_server import check_server
     from ecos_cli.project import find_project
     from ecos_cli.results_text import results_table
     from ecos_core.config import OutsourceConfig
@@ -50,6 +51,8 @@ def run(
     with ExitStack() as stack:
         if "PREFECT_API_URL" not in os.environ:
             point_at_server(home, stack.enter_context(prefect_server(home, free_port())).url)
+        else:
+            check_server(os.environ["PREFECT_API_URL"])
         progress = stack.enter_context(progress_bar(quiet=as_json))
         from flows.outsource import outsource
         from tasks.progress import also_show, send_what_is_left

@@ -49,7 +49,25 @@ class KnownDigests:
         start, stop = np.searchsorted(self._high, high, "left"), np.searchsorted(self._high, high, "right")
         return bool((self._low[start:stop] == low).any())
 
+    def contains(self, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """``in`` for many at once: bool [n] of uint8 [n, at least 16]."""
+        self._merge()
+        keys = np.ascontiguousarray(digests[:, :16]).view(">u8").astype(np.uint64)
+        place = np.searchsorted(self._high, keys[:, 0], "left")
+        found = np.zeros(len(keys), np.bool_)
+        waiting = np.arange(len(keys))
+        while len(waiting):  # once, but where two digests share their first 64 bits
+            waiting = waiting[place[waiting] < len(self._high)]
+            waiting = waiting[self._high[place[waiting]] == keys[waiting, 0]]
+            same = self._low[place[waiting]] == keys[waiting, 1]
+            found[waiting[same]] = True
+            waiting = waiting[~same]
+            place[waiting] += 1
+        return found
+
     def _merge(self) -> None:
+        if not self._recent:
+            return
         pairs = np.frombuffer(b"".join(self._recent), ">u8").reshape(-1, 2).astype(np.uint64)
         high = np.concatenate([self._high, pairs[:, 0]])
         low = np.concatenate([self._low, pairs[:, 1]])

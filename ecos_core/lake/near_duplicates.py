@@ -10,6 +10,7 @@ different pictures of little detail together: of 1,492 pairs within 4 bits among
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,14 +116,16 @@ def find_leaks(
     *,
     distance: int = DEFAULT_DISTANCE,
     progress: ProgressSink = silent,
+    left_out: Counter[str] | None = None,
 ) -> list[Leak]:
     """Lake images that are, or nearly are, an image under ``test_folder``; by test image.
 
-    Files that are no image are passed over. Raises InputError when there is no image at all.
+    Files that are no image are passed over; ``left_out`` takes how many names were, by reason. Raises InputError when
+    there is no image at all.
     """
     _check_distance(distance)
     snapshot = snapshot or lake.snapshot()
-    names, digests, tests, thumbnails = _read_tests(test_folder)
+    names, digests, tests, thumbnails = _read_tests(test_folder, Counter() if left_out is None else left_out)
     ids, prints = _read_prints(lake, snapshot, progress)
     position = {id: index for index, id in enumerate(ids)}
     leaks = {
@@ -171,17 +174,25 @@ def _read_prints(lake: Lake, snapshot: Snapshot, progress: ProgressSink) -> tupl
     return ids, Prints(np.concatenate(hashes), np.concatenate(aspects))
 
 
-def _read_tests(folder: Path) -> tuple[list[str], list[str], Prints, dict[int, Thumbnail]]:
+def _read_tests(
+    folder: Path, left_out: Counter[str]
+) -> tuple[list[str], list[str], Prints, dict[int, Thumbnail]]:
     """(names, sha256 of the contents, prints, thumbnails) of the images under a folder."""
     names: list[str] = []
     digests: list[str] = []
     hashes, aspects = [], []
     thumbnails: dict[int, Thumbnail] = {}
-    for parts in files_below(folder)[0]:
-        data = folder.joinpath(*parts).read_bytes()
+    files, passed_over = files_below(folder)
+    left_out.update(passed_over)
+    for parts in files:
         try:
+            data = folder.joinpath(*parts).read_bytes()
             decoded = decode_image(data)
-        except BadImage:
+        except BadImage as bad:
+            left_out[bad.reason] += 1
+            continue
+        except OSError:
+            left_out["unreadable"] += 1
             continue
         thumbnails[len(names)] = thumbnail(decoded.image)
         names.append(readable("/".join(parts)))

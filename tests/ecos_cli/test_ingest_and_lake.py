@@ -120,6 +120,19 @@ def test_the_family_of_lake(ecos, photos, tmp_path):
         assert code == 0 and out
 
 
+def test_leaks_say_what_was_left_out_of_the_comparison(ecos, photos, tmp_path):
+    ecos("ingest", photos, "--lake", tmp_path / "lake", "--json")
+    (photos / ".trash").mkdir()
+    (photos / "gone.png").symlink_to("nowhere.png")
+    code, out, _ = ecos("lake", "leaks", "--lake", tmp_path / "lake", "--test", photos)
+    assert code == 0 and out.splitlines()[-2:] == [
+        "6 test images are or nearly are in the lake",
+        "left out: 1 a link to nothing, 1 hidden, 1 not_an_image",
+    ]
+    told = json.loads(ecos("lake", "leaks", "--lake", tmp_path / "lake", "--test", photos, "--json")[1])
+    assert told["left_out"] == {"broken": 1, "hidden": 1, "not_an_image": 1}
+
+
 def test_gc_asks_before_it_removes(ecos, photos, tmp_path, monkeypatch):
     lake = tmp_path / "lake"
     ecos("ingest", photos, "--lake", lake, "--json")

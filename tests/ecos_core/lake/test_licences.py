@@ -63,3 +63,12 @@ def test_an_image_that_came_again_under_an_allowed_licence_is_allowed(lake, tmp_
     ingest(tmp_path / "found", lake, source="archive", licence="CC0-1.0")
     found = licence_filter(lake, lake.snapshot(), ["CC0-1.0"])
     assert found.mask(by_licence(lake)[None]).all() and found.refused == {"cc-by-4.0": 4, "proprietary": 4}
+
+
+def test_the_mask_of_many_is_that_of_each(lake):
+    ids = [row["sample_id"] for row in rows(lake, ["sample_id"])]
+    found = licence_filter(lake, lake.snapshot(), ["CC-BY-4.0"])
+    assert found.mask(ids).tolist() == [found.allows(id) for id in ids] and 0 < found.mask(ids).sum() < len(
+        ids
+    )
+    assert found.mask(iter(ids)).tolist() == found.mask(ids).tolist() and found.mask([]).shape == (0,)
