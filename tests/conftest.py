@@ -61,6 +61,13 @@ def tiny_lake(tiny_images: TinyImages, tmp_path_factory: pytest.TempPathFactory)
     return lake
 
 
+@pytest.fixture(autouse=True)
+def _no_receipts_of_copies(request: pytest.FixtureRequest) -> None:
+    """The homes of the tests are copies of one another: the receipts of one would give the next one away."""
+    if "tiny_lake" in request.fixturenames:
+        shutil.rmtree(request.getfixturevalue("tiny_lake") / "receipts", ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def client_home(tiny_images: TinyImages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A client of which nobody has asked anything; copy it to serve it."""

@@ -31,8 +31,15 @@ def privacy_of(config: OutsourceConfig, sampler: str) -> PrivacyConfig:
 
 def questions(config: OutsourceConfig, samplings: Mapping[str, Selecting]) -> list[PrivacyConfig]:
     """The different questions that each seed pays for: samplers that ask the same share the answer."""
-    asked = [privacy_of(config, name) for name, selecting in samplings.items() if selecting.needs_scores]
-    return list(dict.fromkeys(asked))
+    asked = [
+        (
+            privacy_of(config, name),
+            selecting.choice.sampler == "ecos",
+        )  # ECOS asks for the outside share with it
+        for name, selecting in samplings.items()
+        if selecting.needs_scores
+    ]
+    return [privacy for privacy, _ in dict.fromkeys(asked)]
 
 
 def index_for_comparison(config: OutsourceConfig, images: int) -> IndexConfig:

@@ -36,7 +36,14 @@ def test_a_planted_fault_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             return honest(self, message, requester)
         from ecos_core.client import wire
 
-        return wire.encode({"operation": "score"}, task.answer())
+        told = {
+            "sequence": 99,
+            "epsilon_release": 0.0,
+            "epsilon": 0.0,
+            "delta": 1e-5,
+            "request_digest": "0" * 64,
+        }
+        return wire.encode({"operation": "score", "receipt": told}, task.answer())
 
     monkeypatch.setattr(Engine, "answer", hasty)
     home = client.make_home(tmp_path / "home", client.points(300, client.DIMENSION))

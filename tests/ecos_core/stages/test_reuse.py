@@ -227,6 +227,7 @@ TRAINING: dict[str, Any] = {
     "labels": _labels,
     "test": {"test": "relabelled"},
     **{f"config.{name}": {"config": {name: value}} for name, value in fields_of(TrainConfig).items()},
+    "config.label_set": {"config": {"label_set": ("class0", "class1", "class2", "class3")}},
 }
 
 
@@ -378,13 +379,14 @@ def resumed(world: World, **change: Any) -> str:
 
 
 def scores(world: World, **change: Any) -> str:
-    name = change.pop("client", "one")
+    name = f"{change.pop('client', 'one')}-{change.get('gamma', 1)}"  # a client allows one gamma
     home = world.root / name
     asked = change.pop("clustering", world.clustering)
     if not home.exists():
         held = np.random.default_rng(len(name)).normal(size=(120, 12)).astype(np.float32)
         policy = Policy.model_validate(
             {"epsilon": 50.0, "delta": 1e-5, "answer_after_seconds": 0.0, "adjacency": "add-remove"}
+            | {"gamma": change.get("gamma", 1.0)}
         )
         init_home_from_features(home, policy, features=held, fingerprint=asked.fingerprint)
     privacy = PrivacyConfig(**{"sigma": 4.0, **change})

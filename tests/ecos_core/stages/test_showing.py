@@ -14,7 +14,7 @@ from ecos_core.features.extraction import extract_lake
 from ecos_core.lake.lake import Lake
 from ecos_core.reporting import picks
 from ecos_core.sampling.config import SamplerConfig
-from ecos_core.stages.selecting import Choice, select
+from ecos_core.stages.selecting import Choice, Selecting
 from ecos_core.stages.showing import show_selection
 from ecos_core.storage import Location
 from tests.browser_support import local_page
@@ -27,7 +27,7 @@ def chosen(grow, colour_extractor, tmp_path: Path) -> tuple[Lake, str]:
     clustering = cluster_lake(lake, extract_lake(lake, colour_extractor), clusters=4)
     find_duplicates(lake, clustering)
     choice = Choice(budget=20, sampler="random", config=SamplerConfig(), seed=0)
-    select(lake, clustering, choice, None, Location.of(tmp_path / "selection"))
+    Selecting(lake, clustering, choice, Location.of(tmp_path / "selection")).select(None)
     return lake, str(tmp_path / "selection")
 
 
