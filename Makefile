@@ -19,7 +19,7 @@ define install
 	@test -n "$(PYTHON)" || { echo "ecos: Python 3.11 or 3.12 is needed; set PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "Installing the locked packages of requirements/$(1).txt into .venv (a few minutes) ..."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/$(1).txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements/$(1).txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 endef
 

@@ -12,7 +12,7 @@ trap 'rm -rf "$scratch"' EXIT
 "$scratch/venv/bin/pip" install --quiet uv==0.13.9
 
 compile() { # TARGET ARGUMENTS...
-  "$scratch/venv/bin/uv" pip compile --quiet --python-version 3.11.2 --generate-hashes --no-annotate \
+  "$scratch/venv/bin/uv" pip compile --quiet --python-version 3.11.2 --generate-hashes --no-strip-extras --no-annotate \
     --custom-compile-command "make lock" --output-file "requirements/$1.txt" "${@:2}"
 }
 

@@ -11,5 +11,5 @@ flock 9
 [ "$(cat "$target/finished" 2>/dev/null)" = "$wanted" ] && exit 0
 echo "Installing Label Studio into .venv-label-studio (about a minute) ..." >&2
 "${1:-python3}" -m venv --clear "$target"
-"$target/bin/pip" install -q --disable-pip-version-check --require-hashes -r "$root/requirements/label-studio.txt" >&2
+"$target/bin/pip" install -q --disable-pip-version-check --no-deps --require-hashes -r "$root/requirements/label-studio.txt" >&2
 echo "$wanted" > "$target/finished"

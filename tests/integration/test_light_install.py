@@ -42,7 +42,7 @@ def install(venv: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     python = venv / "bin" / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "--no-compile"]
-    locked = ["--require-hashes", "--requirement", ROOT / "requirements" / "client.txt"]
+    locked = ["--no-deps", "--require-hashes", "--requirement", ROOT / "requirements" / "client.txt"]
     subprocess.run([*pip, *locked], check=True, cwd=venv)
     subprocess.run([*pip, "--no-deps", ROOT], check=True, cwd=venv)
     return python
