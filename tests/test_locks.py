@@ -20,7 +20,7 @@ EXTRAS = {
     "dev": ("cloud", "demo", "ray", "text", "backbones", "lite", "hub", "dev", "docs"),
     "docs": ("docs",),
 }
-LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[a-z0-9,_-]+\])?==(?P<version>[^ ;\\]+)(?: ; [^\\]+)? \\")
+LINE = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[a-z0-9, _-]+\])?==(?P<version>[^ ;\\]+)(?: ; [^\\]+)? \\")
 HASH = re.compile(r" {4}--hash=sha256:[0-9a-f]{64}(?: \\)?")
 
 
