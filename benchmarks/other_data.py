@@ -163,7 +163,7 @@ def measure(collection: Collection, grid: Grid, job: Job, folder: Path, home: Pa
     client = make_client(collection.write(parts["client"], folder / "private"), extractor, folder / "client")
     with serving(client) as url:
         asked = ClientConfig(name=job.client, url=url, token_file=str(client / "token"))
-        scored = request_scores(clustering, asked, privacy, lake.folder("scores"))
+        scored = request_scores(lake, clustering, asked, privacy, lake.folder("scores"))
     account = scored.account
     test = collection.write(parts["test"], folder / "test")
     cells = []

@@ -55,7 +55,7 @@ def ask(
     """The client's answer for the clustering that is chosen from; the samplers we compare with get the plain scores
     of their papers. Raises as the client answers."""
     outside = selecting.choice.sampler == "ecos"
-    return request_scores(selecting.clustering, client, privacy, answers, outside=outside)
+    return request_scores(selecting.lake, selecting.clustering, client, privacy, answers, outside=outside)
 
 
 def select(selecting: Selecting, scores: StoredScores | None) -> StoredSelection:

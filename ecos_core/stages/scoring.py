@@ -130,6 +130,7 @@ def connect(client: ClientConfig, lake: str | None = None) -> Connection:
 
 
 def request_scores(
+    lake: Lake,
     clustering: Clustering,
     client: ClientConfig,
     privacy: PrivacyConfig,
@@ -137,14 +138,15 @@ def request_scores(
     *,
     outside: bool = True,
 ) -> StoredScores:
-    """Ask, verify the receipt, store the answer beside the receipt that proves it, in a folder of ``folder`` that is
-    named by the answer's digest. Raises RemoteError, PolicyError or BudgetExceeded as the client answers.
+    """Ask about ``clustering`` of ``lake``, which keeps the client's receipts wherever the clustering lies; verify the
+    receipt; store the answer beside it, in a folder of ``folder`` that is named by the answer's digest.
 
     ``outside``: also, in the same answer and at the same price, how much of the client lies outside what the lake
-    covers; not of a client of before, nor where only a sample of its records is asked (gamma below 1)."""
+    covers; not of a client of before, nor where only a sample of its records is asked (gamma below 1). Raises
+    RemoteError, PolicyError or BudgetExceeded as the client answers.
+    """
     plan = planned(privacy)
-    lake = clustering.root.url.rpartition("/")[0]
-    with connect(client, lake) as connection:
+    with connect(client, lake.location.url) as connection:
         info = connection.agreed(privacy.delta)
         reach = clustering.reach if outside and info.takes_radii and privacy.gamma == 1 else None
         release = connection.score(
@@ -161,7 +163,7 @@ def request_scores(
     if reach is not None:
         counts, far = np.split(counts, [clustering.clusters])
         scores = Scores(counts, plan.sigma, far, reach.regions)
-        statement = outside_statement(Lake.open(lake), clustering, scores)
+        statement = outside_statement(lake, clustering, scores)
     return write_scores(
         clustering,
         counts,

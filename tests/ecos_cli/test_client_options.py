@@ -127,7 +127,7 @@ def test_a_wrong_key_in_the_settings_is_refused_by_every_stage(
     lake = Lake.open(str(tiny_lake))
     stages: list[Callable[[], Any]] = [
         lambda: request_scores(
-            Clustering.open(lake), config, PrivacyConfig(epsilon=0.07), Location.of(tmp_path)
+            lake, Clustering.open(lake), config, PrivacyConfig(epsilon=0.07), Location.of(tmp_path)
         ),
         lambda: quote(config, PrivacyConfig(epsilon=0.07)),
     ]

@@ -392,7 +392,7 @@ def scores(world: World, **change: Any) -> str:
     privacy = PrivacyConfig(**{"sigma": 4.0, **change})
     with serving(open_home(home)) as url:
         client = ClientConfig(url=url, token_file=str(home / "token"))
-        return request_scores(asked, client, privacy, world.lake.folder("scores")).manifest.digest
+        return request_scores(world.lake, asked, client, privacy, world.lake.folder("scores")).manifest.digest
 
 
 def comparison(world: World, **change: Any) -> str:
