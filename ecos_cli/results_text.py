@@ -43,5 +43,7 @@ def _cells(row: Mapping[str, Any], with_use: bool) -> list[str]:
         "-" if epsilon is None else f"{epsilon:.3f}",
         "-" if delta is None else f"{delta:g}",
         f"{100 * row['accuracy_mean']:.1f} %",
-        f"± {100 * row['accuracy_std']:.1f}  ({len(row['seeds'])} seeds)",
+        f"± {100 * row['accuracy_std']:.1f}  ({len(row['seeds'])} seeds)"
+        if len(row["seeds"]) > 1
+        else "(1 seed)",
     ]
