@@ -154,7 +154,9 @@ def photos(request: pytest.FixtureRequest, work: Path) -> None:
 
 def lake(request: pytest.FixtureRequest, work: Path) -> None:
     """``lake``, ingested and indexed at 32 px."""
-    shutil.copytree(request.getfixturevalue("tiny_lake"), work / "lake")
+    shutil.copytree(
+        request.getfixturevalue("tiny_lake"), work / "lake", ignore=shutil.ignore_patterns("receipts")
+    )
 
 
 def hospital(request: pytest.FixtureRequest, work: Path) -> None:

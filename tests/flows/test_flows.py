@@ -192,7 +192,7 @@ def test_an_index_run_adds_what_is_new_and_keeps_the_clusters(
     from flows.index_lake import index_lake
 
     lake = tmp_path / "lake"
-    shutil.copytree(tiny_lake, lake)
+    shutil.copytree(tiny_lake, lake, ignore=shutil.ignore_patterns("receipts"))
     before = Clustering.open(Lake.open(str(lake)), None)
     config = {
         "lake": str(lake), "sources": [{"path": str(tiny_images.test)}, {"path": str(tiny_images.lake)}],
@@ -246,7 +246,7 @@ def test_an_outsourcing_compares_samplers_in_nested_runs_and_a_report(
     from flows.outsource import outsource
 
     lake = tmp_path / "lake"
-    shutil.copytree(tiny_lake, lake)
+    shutil.copytree(tiny_lake, lake, ignore=shutil.ignore_patterns("receipts"))
     config = {
         "index": {"lake": str(lake), "extractor": {"image_size": IMAGE_SIZE}, "clusters": CLUSTERS},
         "client": {"name": "clinic", "url": client.url, "token_file": str(client.token_file)},

@@ -46,7 +46,7 @@ def site(tiny_lake: Path, client_home: Path, tmp_path_factory: pytest.TempPathFa
     """A fresh server with the deployments, a worker and a client that nobody has asked yet."""
     home = tmp_path_factory.mktemp("site")
     shutil.copytree(client_home, home / "client")
-    shutil.copytree(tiny_lake, home / "lake")
+    shutil.copytree(tiny_lake, home / "lake", ignore=shutil.ignore_patterns("receipts"))
     with ExitStack() as on:
         on.enter_context(setting(SERVER_SETTINGS))
         change_policy(home / "client", answer_after_seconds=ANSWER_AFTER_S)
