@@ -18,6 +18,7 @@ from typing import Any
 
 from ecos_core.errors import InputError
 from ecos_core.reporting.montage import thumbnail_file, thumbnail_uri
+from ecos_core.reporting.style import pages
 
 TEMPLATE = "picks.html.j2"
 SCRIPT = "picks.js"
@@ -101,31 +102,26 @@ class Pictures:
 
 def render_picks(page: PicksPage) -> str:
     """The page as one HTML document."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("ecos_core.reporting", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     script, style = (
         resources.files("ecos_core.reporting").joinpath(name).read_text("utf-8") for name in (SCRIPT, STYLE)
     )
-    return environment.get_template(TEMPLATE).render(
-        page=page,
-        script=script,
-        style=style,
-        script_hash=_hash(script),
-        style_hash=_hash(style),
-        data=_in_a_script(
-            {
-                "picks": [asdict(pick) for pick in page.picks],
-                "clusters": [asdict(row) for row in page.clusters],
-            }
-        ),
-        filters=_filters(page.picks),
+    return (
+        pages()
+        .get_template(TEMPLATE)
+        .render(
+            page=page,
+            script=script,
+            style=style,
+            script_hash=_hash(script),
+            style_hash=_hash(style),
+            data=_in_a_script(
+                {
+                    "picks": [asdict(pick) for pick in page.picks],
+                    "clusters": [asdict(row) for row in page.clusters],
+                }
+            ),
+            filters=_filters(page.picks),
+        )
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ecos_core.reporting import figures
 from ecos_core.reporting.data import Outside, PrivacyStatement, ReportData, ResultRow
 from ecos_core.reporting.montage import thumbnail_uri
-from ecos_core.reporting.style import sampler_name, svg, use_name
+from ecos_core.reporting.style import pages, sampler_name, svg, use_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,15 +31,7 @@ def render_report(data: ReportData) -> str:
 
     Raises InputError when an array of ``data`` has a wrong shape or a montage holds bytes that are no image.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("ecos_core.reporting", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages()
     environment.filters |= {
         "thumbnail": thumbnail_uri,
         "epsilon": _epsilon,

@@ -73,6 +73,19 @@ USE_NAMES = {
 WIDTH_IN, HEIGHT_IN = 4.4, 3.1
 
 
+def pages() -> Any:
+    """Jinja's environment of the pages' templates: what is put in is escaped, what is missing is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("ecos_core.reporting", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def sampler_name(sampler: str) -> str:
     """The name a reader knows a sampler by."""
     return SAMPLER_NAMES.get(sampler, sampler.replace("_", " "))
